@@ -1,0 +1,145 @@
+"""Pictures a run stored + their originals -> how like a reference they are, and how many are correct.
+
+The reference is the plain way: decode at full size, turn as EXIF says, LANCZOS to the size of the output.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from skimage.metrics import structural_similarity
+
+from benchmarks.corpus import SUFFIXES, default_root
+
+Pair = tuple[Path, Path]
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """Outputs found correct, and for the others how often each thing was wrong."""
+
+    correct: int = 0
+    wrong: Counter[str] = field(default_factory=Counter)
+
+
+def ssim(output: Path, original: Path) -> float:
+    """Structural similarity on luma of an output to the reference made from its original; 1.0 is equal."""
+    with Image.open(output) as image:
+        got = image.convert("L")
+    want = _upright(original).resize(got.size, Image.Resampling.LANCZOS).convert("L")
+    # skimage ships its types without annotations on this function.
+    return float(structural_similarity(_pixels(want), _pixels(got), data_range=255))  # type: ignore[no-untyped-call]
+
+
+def mean_ssim(pairs: Iterable[Pair]) -> float:
+    """Mean of `ssim` over pairs of (output, original)."""
+    scores = [ssim(output, original) for output, original in pairs]
+    if not scores:
+        raise ValueError("no pairs to compare")
+    return sum(scores) / len(scores)
+
+
+def pairs(outputs: Path, originals: Path) -> list[Pair]:
+    """Each output with the original it came from, by the `url` in the JSON beside it, else by equal stem."""
+    return [(path, found) for path in _pictures(outputs) if (found := _original(path, originals))]
+
+
+def verify_outputs(folder: Path, originals: Path | None = None, size: int = 256) -> Verified:
+    """Open every picture under `folder` and count those that decode and have the right size.
+
+    Right is: shortest side `size`, or smaller and as large as the original; with `originals`, also the
+    original's shape the right way up.
+    """
+    faults = [_fault(path, _original_size(path, originals), size) for path in _pictures(folder)]
+    return Verified(faults.count(None), Counter(fault for fault in faults if fault is not None))
+
+
+def _fault(output: Path, original: tuple[int, int] | None, size: int) -> str | None:
+    try:
+        with Image.open(output) as image:
+            image.load()
+    except Exception:  # whatever a broken file makes the decoder raise, the verdict is the same
+        return "not decodable"
+    short = min(image.size)
+    if short != size and not (short < size and image.size == original):
+        return "wrong size"
+    if original is not None and not _same_shape(image.size, original):
+        return "wrong shape"
+    return None
+
+
+def _same_shape(got: tuple[int, int], original: tuple[int, int]) -> bool:
+    """Whether `got` is `original` scaled by its shortest side, allowing for either way of rounding."""
+    scale = min(got) / min(original)
+    return all(abs(one - other * scale) <= 1 for one, other in zip(got, original, strict=True))
+
+
+def _original_size(output: Path, originals: Path | None) -> tuple[int, int] | None:
+    found = _original(output, originals) if originals else None
+    if found is not None:
+        with Image.open(found) as image:
+            turned = image.getexif().get(0x0112, 1) >= 5
+            return (image.height, image.width) if turned else image.size
+    told = _beside(output)
+    if told.get("original_width") and told.get("original_height"):
+        return int(told["original_width"]), int(told["original_height"])
+    return None
+
+
+def _original(output: Path, originals: Path) -> Path | None:
+    url = _beside(output).get("url")
+    if url:
+        named = originals / PurePosixPath(unquote(urlsplit(url).path)).name
+        return named if named.is_file() else None
+    alike = (originals / f"{output.stem}.{suffix}" for suffix in SUFFIXES.values())
+    return next((path for path in alike if path.is_file()), None)
+
+
+def _beside(output: Path) -> dict[str, str]:
+    try:
+        told: dict[str, str] = json.loads(output.with_suffix(".json").read_text())
+    except FileNotFoundError:
+        return {}
+    return told
+
+
+def _pictures(folder: Path) -> Iterator[Path]:
+    endings = {f".{suffix}" for suffix in SUFFIXES.values()}
+    return (path for path in sorted(folder.rglob("*")) if path.suffix in endings)
+
+
+def _upright(path: Path) -> Image.Image:
+    with Image.open(path) as image:
+        return ImageOps.exif_transpose(image).convert("RGB")
+
+
+def _pixels(image: Image.Image) -> NDArray[np.uint8]:
+    return np.asarray(image, dtype=np.uint8)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.quality", description=__doc__)
+    parser.add_argument("outputs", type=Path)
+    parser.add_argument("--originals", type=Path, default=default_root() / "mixed")
+    parser.add_argument("--samples", type=int, default=200)
+    parser.add_argument("--size", type=int, default=256)
+    args = parser.parse_args()
+    seen = verify_outputs(args.outputs, args.originals, args.size)
+    print(f"correct {seen.correct}, wrong {seen.wrong.total()} {dict(seen.wrong) or ''}")
+    found = pairs(args.outputs, args.originals)
+    sample = random.Random(0).sample(found, min(args.samples, len(found)))
+    print(f"mean SSIM of {len(sample)}: {mean_ssim(sample):.4f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""Image URLs to a clean set of pictures on disk: an asyncio front end fetches, worker processes decode and encode."""
+
+# The house, top floor first; imports go down only, rooms of one floor do not know each other (setup.cfg, tests):
+#   cli                              the command line: the only code with signals, exit codes and a loop of its own
+#   demo                             a small site to try it on
+#   api                              Settings in, a run out: Crawler, crawl
+#   pipeline                         the loop: bounded stages; knows only ports
+#   inputs frontier fetch process    targets, their order, their bytes, their pixels
+#   store state report               files, journal, counters
+#   ports                            what the pipeline needs from each part: the only seam
+#   settings model urls batcher      values, addresses, a thread that works in batches
+#   errors clock disk                the error tree, time, what a file system refuses
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from crawler.api import Crawler as Crawler
+    from crawler.api import crawl as crawl
+    from crawler.errors import CrawlerError as CrawlerError
+    from crawler.errors import InputChanged as InputChanged
+    from crawler.errors import InputError as InputError
+    from crawler.errors import JournalError as JournalError
+    from crawler.errors import MissingExtra as MissingExtra
+    from crawler.errors import NotARun as NotARun
+    from crawler.errors import RunLocked as RunLocked
+    from crawler.errors import SettingsChanged as SettingsChanged
+    from crawler.errors import SettingsError as SettingsError
+    from crawler.errors import StoreError as StoreError
+    from crawler.errors import WorkersFailed as WorkersFailed
+    from crawler.model import Miss as Miss
+    from crawler.model import Outcome as Outcome
+    from crawler.model import Picture as Picture
+    from crawler.model import Progress as Progress
+    from crawler.model import Reason as Reason
+    from crawler.model import Summary as Summary
+    from crawler.model import Target as Target
+    from crawler.settings import FetchSettings as FetchSettings
+    from crawler.settings import FrontierSettings as FrontierSettings
+    from crawler.settings import InputSettings as InputSettings
+    from crawler.settings import ProcessSettings as ProcessSettings
+    from crawler.settings import ReportSettings as ReportSettings
+    from crawler.settings import Settings as Settings
+    from crawler.settings import StateSettings as StateSettings
+    from crawler.settings import StoreSettings as StoreSettings
+
+# A worker process imports this file before anything else, so it imports nothing: names are found when they are used.
+_HOMES = {
+    "crawler.api": ("Crawler", "crawl"),
+    "crawler.errors": (
+        "CrawlerError", "InputChanged", "InputError", "JournalError", "MissingExtra", "NotARun",
+        "RunLocked", "SettingsChanged", "SettingsError", "StoreError", "WorkersFailed",
+    ),
+    "crawler.model": ("Miss", "Outcome", "Picture", "Progress", "Reason", "Summary", "Target"),
+    "crawler.settings": (
+        "FetchSettings", "FrontierSettings", "InputSettings", "ProcessSettings",
+        "ReportSettings", "Settings", "StateSettings", "StoreSettings",
+    ),
+}  # fmt: skip
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = sorted(_HOME_OF)
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

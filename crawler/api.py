@@ -1,0 +1,323 @@
+"""Settings to a run: builds the parts, hands them to the pipeline, and closes them in the right order.
+
+Leaves the process alone: no signal handler, no logging set-up, no event loop of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from crawler.clock import Clock, SystemClock
+from crawler.errors import CrawlerError, JournalError, SettingsError
+from crawler.fetch.budget import ByteBudget
+from crawler.fetch.client import Client
+from crawler.frontier.backoff import Backoff
+from crawler.frontier.hosts import HostFrontier
+from crawler.inputs.mailbox import Mailbox
+from crawler.inputs.targets import Targets
+from crawler.model import Outcome, Progress, Summary
+from crawler.pipeline import Deliver, Pipeline
+from crawler.ports import Journal, Source, Store
+from crawler.process.pool import WorkerPool
+from crawler.report.counters import Counters
+from crawler.settings import Settings
+from crawler.state.journal import FolderJournal
+from crawler.state.none import NullJournal
+from crawler.store.files import FileStore
+from crawler.store.metadata import MetadataLedger
+from crawler.store.none import NullStore
+
+_BACKLOG_PER_WORKER = 32
+_OUTCOMES_AHEAD = 64
+
+ProgressCallback = Callable[[Progress], None]
+
+
+class Crawler:
+    """A run, to be used as a context manager on the loop that is running::
+
+        async with Crawler(Settings.of(urls, output="pictures")) as run:
+            async for outcome in run:
+                ...
+
+    Leaving the block at any time ends the run: what has been fetched is stored, the journal agrees, the workers
+    are gone. Several runs can go on at once.
+
+    Args:
+        settings: what to do. Checked here, so that mistakes show before anything starts.
+        progress: called with the state every `progress_every` seconds (default: as the settings say) and once at the
+            end, on the loop.
+
+    Raises:
+        SettingsError: a setting is wrong, here or on entering.
+        InputError: a list is missing, here; or cannot be read to its end, while running.
+        RunLocked, SettingsChanged, JournalError: the folder cannot be used, on entering.
+    """
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        progress: ProgressCallback | None = None,
+        progress_every: float | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.settings = settings or Settings()
+        self._clock = clock or SystemClock()
+        self._progress = progress
+        self._progress_every = progress_every or self.settings.report.progress_every
+        self._source: Source = Targets(self.settings.input)
+        self._counters = Counters()
+        self._budget = ByteBudget(self.settings.fetch.memory)
+        self._mailbox: Mailbox | None = None
+        self._outcomes = Outbox(_OUTCOMES_AHEAD)
+        self._run: asyncio.Task[None] | None = None
+        self._pipeline: Pipeline | None = None
+        self._seconds = 0.0
+        _check_output(self.settings)
+
+    async def __aenter__(self) -> Crawler:
+        async with AsyncExitStack() as stack:
+            # Closed in the opposite order: the journal last, when everything that is stored has been told to it.
+            self._journal, self._store = await _open_output(self.settings, self._clock, stack)
+            self._pool = await stack.enter_async_context(WorkerPool(self.settings.process))
+            client = Client(self.settings.fetch, self.settings.frontier.concurrency, self._budget, self._clock)
+            self._client = await stack.enter_async_context(client)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if self._run is not None:
+                await self._leave(quietly=error is not None)
+        finally:
+            await self._stack.aclose()
+
+    def __aiter__(self) -> AsyncIterator[Outcome]:
+        return self._iterate()
+
+    async def _iterate(self) -> AsyncIterator[Outcome]:
+        run = self._start(self._source, self._outcomes.put)
+        while (outcome := await self._outcomes.take()) is not None:
+            yield outcome
+        await run
+
+    async def finish(self) -> Summary:
+        """Run to the end without looking at the outcomes."""
+        await self._start(self._source, None)
+        return self.summary
+
+    async def get(self, url: str) -> Outcome:
+        """Fetch and process one URL, now; any number of calls at once share the workers, the limits and the connections.
+
+        For services. Needs `format="none"` and no sources: the picture is in `outcome.picture`.
+
+        Raises:
+            SettingsError: the settings name sources or a folder.
+        """
+        if self._mailbox is None:
+            if self.settings.store.format != "none" or self.settings.input.sources:
+                raise SettingsError("format", 'get() needs format="none" and no sources')
+            self._mailbox = Mailbox()
+            self._start(self._mailbox, self._mailbox.deliver)
+        assert self._run is not None
+        return await self._mailbox.ask(url, self._run)
+
+    def stop(self, drop_fetches: bool = False) -> None:
+        """Fetch nothing more and end when what is under way is stored; `drop_fetches` does not wait for the network."""
+        if self._pipeline is not None:
+            self._pipeline.stop(drop_fetches)
+
+    def abort(self) -> None:
+        """End now: what has not been settled is left for the next run."""
+        if self._run is not None:
+            self.stop(drop_fetches=True)
+            self._run.cancel()
+
+    @property
+    def progress(self) -> Progress:
+        """The state of the run now."""
+        counters, pipeline = self._counters, self._pipeline
+        skipped = pipeline.skipped if pipeline else 0
+        return Progress(
+            total=self._source.total,
+            done=counters.stored + counters.missed + skipped,
+            stored=counters.stored,
+            skipped=skipped,
+            missed=counters.missed,
+            waiting=self._frontier.waiting() if pipeline else 0,
+            fetching=pipeline.fetching if pipeline else 0,
+            processing=pipeline.processing if pipeline else 0,
+            storing=pipeline.storing if pipeline else 0,
+            bytes_fetched=counters.bytes_fetched,
+            bytes_stored=counters.bytes_stored,
+            reasons=counters.reasons,
+            seconds=self._elapsed(),
+        )
+
+    @property
+    def summary(self) -> Summary:
+        """How the run went, so far or in the end."""
+        state, counters = self.progress, self._counters
+        stopped = self._pipeline is not None and self._pipeline.stopping
+        return Summary(
+            targets=state.done,
+            stored=state.stored,
+            skipped=state.skipped,
+            missed=state.missed,
+            reasons={reason.value: count for reason, count in counters.reasons.most_common()},
+            examples={reason.value: example for reason, example in counters.examples.items()},
+            seconds=state.seconds,
+            bytes_fetched=state.bytes_fetched,
+            bytes_stored=state.bytes_stored,
+            output=self.settings.store.output,
+            ended="stopped" if stopped else "finished",
+            peak_body_bytes=self._budget.peak,
+        )
+
+    def _start(self, source: Source, deliver: Deliver | None) -> asyncio.Task[None]:
+        if self._run is not None:
+            raise RuntimeError("this run has been started already; a Crawler is used once")
+        settings = self.settings.frontier
+        self._frontier = HostFrontier(settings.per_host, self._clock)
+        self._pipeline = Pipeline(
+            source, self._frontier, self._client, self._pool, self._store, self._journal, self._counters, self._clock,
+            concurrency=settings.concurrency,
+            backlog=_BACKLOG_PER_WORKER * self._pool.size,
+            retry=Backoff(settings.retries),
+            deliver=deliver,
+        )  # fmt: skip
+        self._began = self._clock.monotonic()
+        self._run = asyncio.create_task(self._watched(self._pipeline), name="crawler-run")
+        return self._run
+
+    async def _watched(self, pipeline: Pipeline) -> None:
+        """Run the pipeline, tell its progress, and wake whoever waits for the next outcome when it ends."""
+        ticker = asyncio.create_task(self._tick(), name="crawler-progress") if self._progress else None
+        try:
+            await pipeline.run()
+        finally:
+            self._seconds = self._clock.monotonic() - self._began
+            if ticker is not None:
+                ticker.cancel()
+            if self._progress is not None:
+                self._progress(self.progress)
+            self._outcomes.close()
+
+    async def _tick(self) -> None:
+        while self._progress is not None:
+            self._progress(self.progress)
+            await self._clock.sleep(self._progress_every)
+
+    async def _leave(self, quietly: bool) -> None:
+        """End the run of a block that was left. An error of its own is raised unless the block has one."""
+        assert self._run is not None and self._pipeline is not None
+        if not self._run.done():
+            self.stop(drop_fetches=True)
+            self._outcomes.close()
+            await asyncio.wait({self._run})
+        if self._mailbox is not None:
+            self._mailbox.close()
+        error = None if self._run.cancelled() else self._run.exception()
+        if error is not None and not quietly:
+            raise error
+
+    def _elapsed(self) -> float:
+        if self._pipeline is None:
+            return 0.0
+        return self._seconds or self._clock.monotonic() - self._began
+
+
+class Outbox:
+    """Outcomes on their way to the loop of the caller, at most `most` ahead of it."""
+
+    def __init__(self, most: int) -> None:
+        self._room = asyncio.Semaphore(most)
+        self._queue: asyncio.Queue[Outcome | None] = asyncio.Queue()
+        self._closed = False
+
+    async def put(self, outcome: Outcome) -> None:
+        """Waits while the caller is behind; once closed, nobody looks at outcomes and none is kept."""
+        if not self._closed:
+            await self._room.acquire()
+            self._queue.put_nowait(outcome)
+
+    async def take(self) -> Outcome | None:
+        """The next outcome, None after the last."""
+        outcome = await self._queue.get()
+        self._room.release()
+        return outcome
+
+    def close(self) -> None:
+        """No more outcomes are taken, or none will come."""
+        self._closed = True
+        self._queue.put_nowait(None)
+        while self._room.locked():
+            self._room.release()
+
+
+async def crawl(settings: Settings, *, progress: ProgressCallback | None = None) -> Summary:
+    """Run to the end and say how it went. Raises what `Crawler` raises."""
+    async with Crawler(settings, progress=progress) as run:
+        return await run.finish()
+
+
+async def _open_output(settings: Settings, clock: Clock, stack: AsyncExitStack) -> tuple[Journal, Store]:
+    if settings.store.format == "none":
+        return await stack.enter_async_context(NullJournal()), await stack.enter_async_context(NullStore())
+    folder, durable = Path(settings.store.output), settings.state.durable
+    await asyncio.to_thread(_make_folder, folder)
+    store = FileStore(folder, settings.store.name, durable)
+    ledger = MetadataLedger(folder, store, durable)
+    # The journal first: its lock is what makes the folder ours.
+    journal = await stack.enter_async_context(FolderJournal(folder, output_settings(settings), ledger, clock, durable))
+    return journal, await stack.enter_async_context(store)
+
+
+def output_settings(settings: Settings) -> dict[str, Any]:
+    """The settings that decide how pictures look and are called: a folder keeps to them."""
+    process = settings.process
+    looks: dict[str, Any] = {"encode": process.encode}
+    if process.encode != "original":
+        looks |= {"size": "x".join(map(str, process.box)), "fit": process.fit, "upscale": process.upscale}
+    if process.encode in ("jpeg", "webp"):
+        looks["quality"] = process.quality
+    return looks | {"name": settings.store.name, "repeat": settings.input.repeat, "format": settings.store.format}
+
+
+def _check_output(settings: Settings) -> None:
+    """What can be said of the output folder without touching it."""
+    if settings.store.format == "none":
+        return
+    if not settings.store.output:
+        raise SettingsError("output", "is missing: name the folder for the pictures, for example -o pictures")
+    folder = Path(settings.store.output)
+    if folder.exists() and not folder.is_dir():
+        raise SettingsError("output", f"{folder} is a file, a folder is needed")
+    parent = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise SettingsError("output", f"{folder} cannot be written: {parent} is not a folder that allows it")
+    if (folder / "metadata.jsonl").exists() and not (folder / ".crawler").exists():
+        raise JournalError(
+            f"{folder}: holds a metadata.jsonl but no journal (.crawler), so what is in it cannot be told; "
+            "put the journal back, or use another output folder"
+        )
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError("output", f"{folder} cannot be made: {error.strerror or error}") from error
+
+
+__all__ = ["Crawler", "CrawlerError", "crawl", "output_settings"]

@@ -1,0 +1,116 @@
+"""A thread that does blocking work in batches: what waits when it comes round is one batch.
+
+One hop between loop and thread is paid once a batch, not once an item, and one thread owns what it works on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Value = TypeVar("Value")
+
+
+class Batcher(Generic[Item, Result]):
+    """Runs `work(items)` in a thread of its own and hands each item its result.
+
+    Args:
+        work: takes items in order of `do`, returns one result for each; an exception goes to every item of the batch.
+        most: items in a batch at most.
+        linger: seconds to rest after a batch, so that the next one is larger; closing and `call` cut it short.
+    """
+
+    def __init__(
+        self, name: str, work: Callable[[list[Item]], Sequence[Result]], most: int = 256, linger: float = 0.0
+    ) -> None:
+        self._work = work
+        self._most = most
+        self._linger = linger
+        self._loop = asyncio.get_running_loop()
+        self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
+        self._calls: list[tuple[Callable[[], Any], asyncio.Future[Any]]] = []
+        self._condition = threading.Condition()
+        self._closing = False
+        self._pending = 0
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    @property
+    def pending(self) -> int:
+        """Items given and not yet done."""
+        return self._pending
+
+    def do(self, item: Item) -> asyncio.Future[Result]:
+        """Queue one item. The future has its result."""
+        future: asyncio.Future[Result] = self._loop.create_future()
+        self._pending += 1
+        with self._condition:
+            self._waiting.append((item, future))
+            self._condition.notify()
+        return future
+
+    async def call(self, function: Callable[[], Value]) -> Value:
+        """Run `function` in the thread, before the items that wait."""
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self._pending += 1
+        with self._condition:
+            self._calls.append((function, future))
+            self._condition.notify()
+        result: Value = await future
+        return result
+
+    async def close(self) -> None:
+        """Do what waits, then end the thread."""
+        with self._condition:
+            self._closing = True
+            self._condition.notify()
+        await asyncio.to_thread(self._thread.join)
+
+    def _run(self) -> None:
+        while True:
+            with self._condition:
+                while not (self._waiting or self._calls or self._closing):
+                    self._condition.wait()
+                calls, self._calls = self._calls, []
+                batch, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
+            if not batch and not calls:
+                return
+            for function, future in calls:
+                self._tell([future], *_attempt(lambda function=function: [function()]))
+            if batch:
+                items, futures = [item for item, _ in batch], [future for _, future in batch]
+                self._tell(futures, *_attempt(lambda items=items: self._work(items)))
+                del batch, items  # what was done is not kept alive until the next batch
+                self._rest()
+
+    def _rest(self) -> None:
+        if self._linger:
+            with self._condition:
+                self._condition.wait_for(lambda: self._calls or self._closing, self._linger)
+
+    def _tell(self, futures: list[asyncio.Future[Any]], results: Sequence[Any] | None, error: BaseException | None) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._resolve, futures, results, error)
+        except RuntimeError:
+            pass  # the loop is closed: nobody waits any more
+
+    def _resolve(self, futures: list[asyncio.Future[Any]], results: Sequence[Any] | None, error: BaseException | None) -> None:
+        for at, future in enumerate(futures):
+            self._pending -= 1
+            if future.done():
+                continue
+            if error is not None:
+                future.set_exception(error)
+            elif results is not None:
+                future.set_result(results[at])
+
+
+def _attempt(function: Callable[[], Sequence[Any]]) -> tuple[Sequence[Any] | None, BaseException | None]:
+    try:
+        return function(), None
+    except BaseException as error:
+        return None, error

@@ -1,0 +1,142 @@
+"""The commands and their flags. Every heavy import waits inside its command, so that --help answers at once."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+from cyclopts import App, CycloptsError, Parameter
+from cyclopts.argument import ArgumentCollection
+from cyclopts.config import Env, Toml
+
+from crawler.cli.flags import FetchFlags, InputFlags, ProcessFlags, StoreFlags, as_toml, plain
+from crawler.errors import CrawlerError, InputError, NotARun, SettingsChanged, SettingsError
+from crawler.settings import VERSION, FrontierSettings, ReportSettings, StateSettings
+
+_STDIN = "<standard input>"  # what a lone "-" is called while flags are parsed, where it would look like a flag
+_USAGE_ERRORS = (SettingsError, SettingsChanged, NotARun)
+
+
+def config_file(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Read the TOML file that --config (or CRAWLER_CONFIG) names, below flags and environment."""
+    named = next((argument for argument in arguments if argument.name == "--config"), None)
+    if named is None or not named.tokens:
+        return
+    path = Path(named.tokens[0].value)
+    if not path.is_file():
+        raise SettingsError("config", f"{path}: no such file")
+    Toml(path, use_commands_as_keys=False)(app, commands, arguments)
+
+
+app = App(
+    name="crawler",
+    version=VERSION,
+    help="Image URLs, lists and sites to a clean set of pictures on disk.",
+    config=[Env("CRAWLER_", command=False), config_file],
+    result_action="return_value",
+)
+
+
+@app.command
+def run(
+    *sources: str,
+    input: Annotated[InputFlags, Parameter(name="*", group="Input")] = InputFlags(),
+    frontier: Annotated[FrontierSettings, Parameter(name="*", group="Frontier")] = FrontierSettings(),
+    fetch: Annotated[FetchFlags, Parameter(name="*", group="Fetch")] = FetchFlags(),
+    process: Annotated[ProcessFlags, Parameter(name="*", group="Process")] = ProcessFlags(),
+    store: Annotated[StoreFlags, Parameter(name="*", group="Store")] = StoreFlags(),
+    state: Annotated[StateSettings, Parameter(name="*", group="State")] = StateSettings(),
+    report: Annotated[ReportSettings, Parameter(name="*", group="Report")] = ReportSettings(),
+    config: Annotated[Path | None, Parameter(group="Command")] = None,
+    show_settings: Annotated[bool, Parameter(group="Command", negative="")] = False,
+    quiet: Annotated[bool, Parameter(group="Command", negative="")] = False,
+    json: Annotated[bool, Parameter(group="Command", negative="")] = False,
+    strict: Annotated[bool, Parameter(group="Command", negative="")] = False,
+) -> int:
+    """Fetch, process and store the pictures behind URLs and lists of URLs.
+
+    A rerun with the same output folder goes on where the last one ended.
+    Exit code: 0 finished, 1 failed, 2 wrong usage, 130 interrupted.
+
+    Parameters
+    ----------
+    sources
+        URLs, text files with one URL a line, or - for standard input.
+    config
+        A TOML file with settings; its keys are the flags without the dashes in front.
+    show_settings
+        Print the settings as a TOML file and do nothing else.
+    quiet
+        Say nothing but errors.
+    json
+        Print the summary as one JSON object on standard output.
+    strict
+        Exit with 1 if any target was missed.
+    """
+    given = tuple("-" if source == _STDIN else source for source in sources)
+    settings = plain(
+        input=_with_sources(input, given),
+        frontier=frontier, fetch=fetch, process=process, store=store, state=state, report=report,
+    )  # fmt: skip
+    if show_settings:
+        print(as_toml(settings), end="")
+        return 0
+    if not given:
+        raise SettingsError("sources", "nothing to fetch; give URLs, text files with URLs, or - for standard input")
+    from crawler.cli.run import run_to_end
+
+    return run_to_end(settings, quiet=quiet, json_summary=json, strict=strict)
+
+
+@app.command
+def demo(
+    *,
+    output: Annotated[str, Parameter(alias="-o")] = "demo-images",
+    quiet: Annotated[bool, Parameter(negative="")] = False,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Crawl a small site that this command makes and serves itself on this machine; needs no internet.
+
+    Parameters
+    ----------
+    output
+        Folder for the pictures.
+    quiet
+        Say nothing but errors.
+    json
+        Print the summary as one JSON object on standard output.
+    """
+    from crawler.cli.demo import run_demo
+
+    return run_demo(output, quiet=quiet, json_summary=json)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run one command line and exit with its code."""
+    words = [_STDIN if word == "-" else word for word in (sys.argv[1:] if arguments is None else arguments)]
+    try:
+        code: Any = app(words, exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        code = _complain(error, 2)
+    except (SettingsError, SettingsChanged, NotARun) as error:
+        code = _complain(error, 2)
+    except InputError as error:
+        code = _complain(error, 2 if getattr(error, "before_start", False) else 1)
+    except CrawlerError as error:
+        code = _complain(error, 1)
+    except KeyboardInterrupt:
+        code = 130
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _complain(error: Exception, code: int) -> int:
+    """One clear line."""
+    text = str(error) if isinstance(error, CrawlerError) else " ".join(str(error).split())
+    print(f"crawler: {text}", file=sys.stderr)
+    return code
+
+
+def _with_sources(flags: InputFlags, sources: tuple[str, ...]) -> InputFlags:
+    return InputFlags(sources=sources, repeat=flags.repeat, limit=flags.limit)

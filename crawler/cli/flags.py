@@ -1,0 +1,125 @@
+"""The settings as flags: the same classes, with what only a command line needs (short names, sizes in words)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import Annotated, Any
+
+from cyclopts import Parameter, Token
+
+from crawler.errors import SettingsError
+from crawler.settings import (
+    DEFAULT_NAME,
+    GROUPS,
+    FetchSettings,
+    InputSettings,
+    ProcessSettings,
+    Settings,
+    StoreSettings,
+)
+
+_NUMBER = re.compile(r"(\d+(?:\.\d+)?)\s*([kKmMgGtT]?)(i?)(?:[bB]|[pP])?")
+_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+
+
+def parse_amount(text: str) -> int:
+    """A number with a unit: `50MB`, `1.5GB`, `64MP`, `512KiB` or plain.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    found = _NUMBER.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(f"{text!r} given, must be a number with or without a unit: 50MB, 200KB, 1GB")
+    return int(float(found[1]) * (1024 if found[3] else 1000) ** _POWERS[found[2].lower()])
+
+
+def parse_size(text: str) -> int | tuple[int, int]:
+    """`N` or `WxH`, in pixels.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    sides = text.lower().split("x")
+    if len(sides) > 2 or not all(side.isdigit() for side in sides):
+        raise ValueError(f"{text!r} given, must be N or WxH in pixels")
+    return (int(sides[0]), int(sides[1])) if len(sides) == 2 else int(sides[0])
+
+
+def _amount(_: object, tokens: Sequence[Token]) -> int:
+    return parse_amount(tokens[0].value)
+
+
+def _size(_: object, tokens: Sequence[Token]) -> int | tuple[int, int]:
+    return parse_size(tokens[0].value)
+
+
+Amount = Annotated[int, Parameter(converter=_amount, n_tokens=1)]
+Size = Annotated[int | tuple[int, int], Parameter(converter=_size, n_tokens=1, negative="")]
+
+
+@dataclass(frozen=True)
+class InputFlags(InputSettings):
+    # Positional: they stand in the signature of the command.
+    sources: Annotated[tuple[str, ...], Parameter(parse=False)] = ()
+
+
+@dataclass(frozen=True)
+class FetchFlags(FetchSettings):
+    min_speed: Amount = FetchSettings.min_speed
+    max_bytes: Amount = FetchSettings.max_bytes
+    memory: Amount = FetchSettings.memory
+
+
+@dataclass(frozen=True)
+class ProcessFlags(ProcessSettings):
+    size: Size = ProcessSettings.size
+    max_pixels: Amount = ProcessSettings.max_pixels
+    worker_memory: Amount = ProcessSettings.worker_memory
+
+
+@dataclass(frozen=True)
+class StoreFlags(StoreSettings):
+    output: Annotated[str, Parameter(alias="-o")] = ""
+    name: str = DEFAULT_NAME
+
+
+def plain(**groups: Any) -> Settings:
+    """Settings from the groups as flags gave them."""
+    return Settings(**{
+        name: GROUPS[name](**{field.name: getattr(group, field.name) for field in fields(GROUPS[name])})
+        for name, group in groups.items()
+    })  # fmt: skip
+
+
+def as_toml(settings: Settings) -> str:
+    """The settings as a configuration file that gives them again."""
+    return "".join(_toml_lines(settings))
+
+
+def _toml_lines(settings: Settings) -> Iterator[str]:
+    for group in GROUPS:
+        values = getattr(settings, group)
+        yield f"# {(type(values).__doc__ or group).strip()}\n"
+        for field in fields(values):
+            key, value = field.name.replace("_", "-"), getattr(values, field.name)
+            yield f"# {key} is not set\n" if value is None else f"{key} = {_toml(field.name, value)}\n"
+        yield "\n"
+
+
+def _toml(name: str, value: Any) -> str:
+    if name == "size" and isinstance(value, tuple):
+        return f'"{value[0]}x{value[1]}"'
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(_toml(name, one) for one in value)}]"
+    escaped = str(value).replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in escaped) + '"'
+
+
+__all__ = ["FetchFlags", "InputFlags", "ProcessFlags", "SettingsError", "StoreFlags", "as_toml", "plain"]

@@ -1,0 +1,116 @@
+"""The command `run`: a loop, signals, progress and a summary around one crawl."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Protocol
+
+from rich.console import Console
+
+from crawler.api import Crawler
+from crawler.model import Progress, Summary
+from crawler.report.lines import LineProgress
+from crawler.report.summary import print_summary
+from crawler.report.terminal import TerminalProgress
+from crawler.settings import Settings
+
+_TERMINAL_EVERY = 0.25
+
+
+class Display(Protocol):
+    """Shows a run while it goes on. Used as a context manager around it."""
+
+    def __enter__(self) -> Display: ...
+    def __exit__(self, *_: object) -> None: ...
+    def show(self, progress: Progress) -> None:
+        """The state now."""
+        ...
+
+
+class Silence:
+    """The display of --quiet."""
+
+    def __enter__(self) -> Silence:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def show(self, progress: Progress) -> None:
+        return None
+
+
+class Interrupts:
+    """Ctrl-C and SIGTERM: the first ends the run in order, the second at once, the third leaves everything behind."""
+
+    def __init__(self, run: Crawler, say: Callable[[str], None]) -> None:
+        self._run = run
+        self._say = say
+        self.received: int | None = None
+        self._count = 0
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._receive, number)
+
+    def _receive(self, number: int) -> None:
+        self._count += 1
+        self.received = self.received or number
+        if self._count == 1:
+            self._say("stopping: what is under way is finished; press Ctrl-C again to stop at once")
+            self._run.stop()
+        elif self._count == 2:
+            self._run.abort()
+        else:
+            os._exit(128 + number)
+
+
+def run_to_end(settings: Settings, *, quiet: bool = False, json_summary: bool = False, strict: bool = False) -> int:
+    """Run, show, and return the exit code."""
+    console = Console(stderr=True, quiet=quiet)
+    display = _display(console, settings, quiet)
+    run = Crawler(settings, progress=display.show, progress_every=_TERMINAL_EVERY if console.is_terminal else None)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        received = runner.run(_session(run, display, console))
+    summary = run.summary
+    if not quiet:
+        print_summary(summary, console)
+    if json_summary:
+        print(json.dumps(summary.as_json()), flush=True)
+    return _exit_code(summary, received, strict)
+
+
+async def _session(run: Crawler, display: Display, console: Console) -> int | None:
+    with display:
+        async with run:
+            interrupts = Interrupts(run, console.print)
+            try:
+                await run.finish()
+            except asyncio.CancelledError:
+                if interrupts.received is None:
+                    raise
+    return interrupts.received
+
+
+def _exit_code(summary: Summary, received: int | None, strict: bool) -> int:
+    if received is not None:
+        return 128 + received
+    return 1 if strict and summary.missed else 0
+
+
+def _display(console: Console, settings: Settings, quiet: bool) -> Display:
+    if quiet:
+        return Silence()
+    return TerminalProgress(console) if console.is_terminal else LineProgress(sys.stderr)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:  # none for Windows
+        return None
+    return uvloop.new_event_loop

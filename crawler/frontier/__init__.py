@@ -1,0 +1,1 @@
+"""Which target is fetched next, so that every host keeps its own pace."""

@@ -1,0 +1,96 @@
+"""Lines of a text file or of standard input, read in pieces: a list of any length is never whole in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiofiles
+
+from crawler.errors import InputError
+
+PIECE = 64 * 1024
+LONGEST_LINE = 16 * 1024
+"""A longer line is cut here: far more than any address, and it bounds the memory that one line can take."""
+
+_BOM = b"\xef\xbb\xbf"
+_COUNTED_BYTES = 64 * 1024 * 1024
+
+Read = Callable[[int], Awaitable[bytes]]
+
+
+async def read_lines(source: str) -> AsyncIterator[list[tuple[int, str]]]:
+    """Number (from 1) and text of the lines of a file, or of standard input for `-`; blank lines and comments left out.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    try:
+        async with _reader(source) as read:
+            async for batch in _split(read):
+                yield batch
+    except OSError as error:
+        raise InputError(f"{source}: {error.strerror or error}") from error
+
+
+async def _split(read: Read) -> AsyncIterator[list[tuple[int, str]]]:
+    rest, number = b"", 0
+    while piece := await read(PIECE):
+        if not number and not rest:
+            piece = piece.removeprefix(_BOM)
+        lines = (rest + piece).split(b"\n")
+        # What was cut from an endless line stays cut: only its beginning is carried on.
+        rest = lines.pop()[:LONGEST_LINE]
+        if batch := _wanted(lines, number):
+            yield batch
+        number += len(lines)
+    if batch := _wanted([rest], number):
+        yield batch
+
+
+def _wanted(lines: list[bytes], number: int) -> list[tuple[int, str]]:
+    texts = ((at, line[:LONGEST_LINE].strip()) for at, line in enumerate(lines, number + 1))
+    return [(at, text.decode("utf-8", "replace")) for at, text in texts if text and not text.startswith(b"#")]
+
+
+@asynccontextmanager
+async def _reader(source: str) -> AsyncIterator[Read]:
+    if source == "-":
+        async with _stdin() as read:
+            yield read
+    else:
+        async with aiofiles.open(source, "rb") as file:
+            yield file.read
+
+
+@asynccontextmanager
+async def _stdin() -> AsyncIterator[Read]:
+    """Standard input without a blocked thread: one waiting for a pipe could not be cancelled."""
+    descriptor = sys.stdin.fileno()
+    if stat.S_ISREG(os.fstat(descriptor).st_mode) or os.fstat(descriptor).st_rdev == os.makedev(1, 3):
+        async with aiofiles.open(descriptor, "rb", closefd=False) as file:  # epoll knows no files, nor /dev/null
+            yield file.read
+        return
+    stream = asyncio.StreamReader()
+    blocking = os.get_blocking(descriptor)
+    pipe = os.fdopen(os.dup(descriptor), "rb", buffering=0)
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stream), pipe)
+    try:
+        yield stream.read
+    finally:
+        transport.close()
+        os.set_blocking(descriptor, blocking)  # the flag is shared with whoever gave us this pipe
+
+
+def count_lines(path: Path) -> int | None:
+    """How many targets a text file holds; None for what is no file or is too large to be read twice."""
+    if not path.is_file() or path.stat().st_size > _COUNTED_BYTES:
+        return None
+    with path.open("rb") as file:
+        stripped = (line.strip() for line in file)
+        return sum(1 for line in stripped if line and line != _BOM and not line.startswith((b"#", _BOM + b"#")))

@@ -1,0 +1,121 @@
+"""All sources of a run as one numbered stream of targets. A position keeps its number whatever becomes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+from itertools import islice
+from pathlib import Path
+
+from crawler.errors import InputError
+from crawler.inputs.lines import count_lines, read_lines
+from crawler.model import Target
+from crawler.settings import InputSettings
+from crawler.urls import looks_like_url
+
+_BATCH = 256
+
+
+class Targets:
+    """The Source behind `InputSettings`.
+
+    Raises:
+        InputError: on construction, if a list file is missing or cannot be read.
+    """
+
+    def __init__(self, settings: InputSettings) -> None:
+        self._settings = settings
+        self._total: int | None = None
+        sources = settings.sources
+        if isinstance(sources, tuple | list) and all(isinstance(source, str) for source in sources):
+            for source in sources:
+                _check(source)
+
+    @property
+    def total(self) -> int | None:
+        return self._total
+
+    async def batches(self) -> AsyncIterator[Sequence[Target]]:
+        self._total = self._clip(await self._count())
+        limit, repeat, index = self._settings.limit, self._settings.repeat, 0
+        async for entries in self._entries():
+            targets = [
+                Target(index + at * repeat + turn, url, origin)
+                for at, (url, origin) in enumerate(entries)
+                for turn in range(repeat)
+            ]
+            if limit is not None:
+                targets = targets[: limit - index]
+            if targets:
+                yield targets
+                index += len(targets)
+            if limit is not None and index >= limit:
+                break
+        self._total = index
+
+    async def _entries(self) -> AsyncIterator[list[tuple[str, str]]]:
+        """Address and origin of every entry, before repeating."""
+        sources = self._settings.sources
+        if isinstance(sources, AsyncIterable):
+            at = 0
+            async for url in sources:
+                at += 1
+                yield [(str(url), f"item {at}")]
+        elif isinstance(sources, tuple | list):
+            for at, source in enumerate(sources, 1):
+                async for entries in _named(str(source), at):
+                    yield entries
+        else:
+            for entries in _pulled(sources):
+                yield entries
+                await asyncio.sleep(0)  # an endless iterable must not keep the loop to itself
+
+    async def _count(self) -> int | None:
+        sources = self._settings.sources
+        if not isinstance(sources, tuple | list):
+            return None
+        total = 0
+        for source in sources:
+            found = 1 if _is_address(source) else None if source == "-" else await asyncio.to_thread(count_lines, Path(source))
+            if found is None:
+                return None
+            total += found
+        return total
+
+    def _clip(self, count: int | None) -> int | None:
+        if count is None:
+            return None
+        total = count * self._settings.repeat
+        return total if self._settings.limit is None else min(total, self._settings.limit)
+
+
+def _is_address(source: object) -> bool:
+    return not isinstance(source, str) or looks_like_url(source)
+
+
+async def _named(source: str, at: int) -> AsyncIterator[list[tuple[str, str]]]:
+    if looks_like_url(source):
+        yield [(source, f"argument {at}")]
+        return
+    name = "standard input" if source == "-" else source
+    async for lines in read_lines(source):
+        yield [(text, f"{name}:{number}") for number, text in lines]
+
+
+def _pulled(sources: Iterable[str]) -> Iterable[list[tuple[str, str]]]:
+    numbered = enumerate(sources, 1)
+    while entries := [(str(url), f"item {at}") for at, url in islice(numbered, _BATCH)]:
+        yield entries
+
+
+def _check(source: str) -> None:
+    if source == "-" or looks_like_url(source):
+        return
+    path = Path(source)
+    if path.is_dir():
+        raise InputError(f"{source}: is a folder; give a text file with one URL a line, a URL, or - for standard input")
+    if not path.exists():
+        raise InputError(f"{source}: no such file; give a text file with one URL a line, a URL with its scheme, or -")
+    if not os.access(path, os.R_OK):
+        raise InputError(f"{source}: cannot be read, permission denied")

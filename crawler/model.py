@@ -1,0 +1,323 @@
+"""The values that pass between the stages: what goes in (Target), what comes out (Outcome), and why not (Miss)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Literal
+
+
+class Reason(Enum):
+    """Why a target gave no picture. The value is the name that users see; `later` says whether trying again can help."""
+
+    # The address itself
+    BAD_URL = "bad_url"
+    BLOCKED_ADDRESS = "blocked_address"
+    # The way to the server: these get better by themselves
+    DNS = "dns"
+    CONNECT = "connect"
+    CONNECT_TIMEOUT = "connect_timeout"
+    TIMEOUT = "timeout"
+    TOO_SLOW_BODY = "slow_body"
+    RESET = "reset"
+    INCOMPLETE = "incomplete"
+    TLS = "tls"
+    BAD_HTTP = "bad_http"
+    # What the server said
+    NOT_FOUND = "not_found"
+    FORBIDDEN = "forbidden"
+    RATE_LIMITED = "rate_limited"
+    SERVER_ERROR = "server_error"
+    HTTP_STATUS = "http_status"
+    REDIRECT = "redirect"
+    # What the server sent
+    EMPTY = "empty"
+    TOO_LARGE = "too_large"
+    NOT_IMAGE = "not_image"
+    UNSUPPORTED_FORMAT = "unsupported_format"
+    TOO_MANY_PIXELS = "too_many_pixels"
+    TRUNCATED = "truncated"
+    DECODE = "decode"
+    # What it did to the worker
+    WORKER_CRASHED = "worker_crashed"
+    TOO_SLOW = "too_slow"
+    OUT_OF_MEMORY = "out_of_memory"
+
+    @property
+    def later(self) -> bool:
+        """True for what can get better by itself, False for what is permanent."""
+        return self in _LATER
+
+
+_LATER = frozenset(
+    {
+        Reason.DNS,
+        Reason.CONNECT,
+        Reason.CONNECT_TIMEOUT,
+        Reason.TIMEOUT,
+        Reason.TOO_SLOW_BODY,
+        Reason.RESET,
+        Reason.INCOMPLETE,
+        Reason.RATE_LIMITED,
+        Reason.SERVER_ERROR,
+        Reason.WORKER_CRASHED,
+        Reason.OUT_OF_MEMORY,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One position of the input.
+
+    Attributes:
+        index: position in the input, from 0; bad lines count, blank lines and comments do not.
+        url: the address as it was given.
+        origin: where it stood, for people: `urls.txt:12`, `argument 1`.
+    """
+
+    index: int
+    url: str
+    origin: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """The bytes of one target, as they came, before anybody looked into them.
+
+    Attributes:
+        content_type: what the server said, which proves nothing; empty if it said nothing.
+        fetched_at: seconds since the epoch, when the last byte came.
+        seconds: from the request to the last byte.
+    """
+
+    target: Target
+    body: bytes
+    final_url: str
+    status: int
+    content_type: str
+    fetched_at: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One picture, ready to be stored.
+
+    Attributes:
+        data: the encoded picture; with `encode="original"` the very bytes that came.
+        format: of `data`, lower case: `jpeg`, `png`, `webp`, `gif`...
+        extension: that belongs to `format`, without a dot.
+        width, height: of `data`, in pixels.
+        original_width, original_height: as a viewer shows the source, in pixels (orientation applied).
+        original_format: of the bytes that came.
+        sha256: of the bytes that came.
+        untouched: `data` is what came.
+        fetched: how it came, without the body.
+    """
+
+    fetched: Fetched
+    data: bytes
+    format: str
+    extension: str
+    width: int
+    height: int
+    original_width: int
+    original_height: int
+    original_format: str
+    sha256: bytes
+    untouched: bool = False
+
+    @property
+    def target(self) -> Target:
+        return self.fetched.target
+
+
+@dataclass(frozen=True, slots=True)
+class Miss:
+    """A target that gave no picture, and why. A value: one bad picture never raises.
+
+    Attributes:
+        detail: the cause in words, for people.
+        status: the last HTTP status, 0 if there was none.
+        final_url: the address that failed, where it differs from the target's; else empty.
+        retry_after: seconds the server asked us to wait, if it did.
+    """
+
+    target: Target
+    reason: Reason
+    detail: str = ""
+    status: int = 0
+    final_url: str = ""
+    retry_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Proof that a picture is where it belongs.
+
+    Attributes:
+        file_name: path below the output folder, with `/`; empty for a store that keeps nothing.
+        bytes: size of what was stored.
+        digest: SHA-256 of what was stored; empty for a store that keeps nothing.
+    """
+
+    file_name: str
+    bytes: int
+    digest: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one target ended: stored (`receipt` and `picture` are set) or missed (`miss` is set).
+
+    Attributes:
+        attempts: requests made for it, retries included; 0 if it never reached the network.
+        seconds: from its first request to its end, waiting for retries included.
+        bytes_fetched: size of the body it ended with, 0 if there was none.
+    """
+
+    target: Target
+    picture: Picture | None = None
+    receipt: Receipt | None = None
+    miss: Miss | None = None
+    attempts: int = 0
+    seconds: float = 0.0
+    bytes_fetched: int = 0
+
+    @property
+    def stored(self) -> bool:
+        return self.miss is None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What is kept of one stored picture: a line of metadata and a row of the journal. Fields as in `Picture`.
+
+    Attributes:
+        bytes: size of the stored picture; `digest` is its SHA-256, while `sha256` is that of the bytes that came.
+        fetched_at: seconds since the epoch.
+    """
+
+    file_name: str
+    index: int
+    url: str
+    final_url: str
+    sha256: bytes
+    digest: bytes
+    width: int
+    height: int
+    original_width: int
+    original_height: int
+    format: str
+    bytes: int
+    content_type: str
+    fetched_at: float
+
+    @classmethod
+    def of(cls, outcome: Outcome) -> Record:
+        """The record of a stored target."""
+        picture, receipt = outcome.picture, outcome.receipt
+        assert picture is not None and receipt is not None, "only what is stored has a record"
+        fetched = picture.fetched
+        return cls(
+            file_name=receipt.file_name,
+            index=outcome.target.index,
+            url=outcome.target.url,
+            final_url=fetched.final_url,
+            sha256=picture.sha256,
+            digest=receipt.digest,
+            width=picture.width,
+            height=picture.height,
+            original_width=picture.original_width,
+            original_height=picture.original_height,
+            format=picture.format,
+            bytes=receipt.bytes,
+            content_type=fetched.content_type,
+            fetched_at=fetched.fetched_at,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """The state of a run at one moment, for progress displays and callbacks.
+
+    Attributes:
+        total: targets in the input, None while it is not known.
+        done: stored + skipped + missed.
+        fetching, processing, storing: targets that are in or wait for that stage; the longest is the bottleneck.
+        waiting: targets read from the input that wait for their turn: a free slot, their host, or a retry.
+        bytes_fetched, bytes_stored: sums so far.
+        reasons: misses by reason.
+        seconds: since the start.
+    """
+
+    total: int | None
+    done: int
+    stored: int
+    skipped: int
+    missed: int
+    waiting: int
+    fetching: int
+    processing: int
+    storing: int
+    bytes_fetched: int
+    bytes_stored: int
+    reasons: Mapping[Reason, int]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class MissExample:
+    """One target of a reason, to show what the reason means here."""
+
+    url: str
+    origin: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """How a run ended.
+
+    Attributes:
+        targets: positions of the input that this run came to: stored + skipped + missed.
+        stored: by this run; `skipped`: already settled by an earlier run in the same folder.
+        reasons: misses of this run by reason name, most frequent first.
+        ended: `finished`; `stopped` if it was asked to stop before its input was done.
+        peak_body_bytes: the most bytes of bodies held at once, from first read to end of processing.
+    """
+
+    targets: int
+    stored: int
+    skipped: int
+    missed: int
+    reasons: Mapping[str, int]
+    examples: Mapping[str, MissExample]
+    seconds: float
+    bytes_fetched: int
+    bytes_stored: int
+    output: str
+    ended: Literal["finished", "stopped"] = "finished"
+    peak_body_bytes: int = 0
+
+    @property
+    def images_per_second(self) -> float:
+        return self.stored / self.seconds if self.seconds > 0 else 0.0
+
+    def as_json(self) -> dict[str, Any]:
+        """The summary as one JSON-ready object; a stable interface for scripts."""
+        return {
+            "targets": self.targets,
+            "stored": self.stored,
+            "skipped": self.skipped,
+            "missed": self.missed,
+            "reasons": dict(self.reasons),
+            "seconds": round(self.seconds, 3),
+            "images_per_second": round(self.images_per_second, 2),
+            "bytes_fetched": self.bytes_fetched,
+            "bytes_stored": self.bytes_stored,
+            "output": self.output,
+            "ended": self.ended,
+        }

@@ -1,0 +1,1 @@
+"""Pictures from bytes. What runs in the worker processes uses the standard library and Pillow only."""

@@ -1,0 +1,83 @@
+"""One worker process behind an executor of its own, so that a crash names the batch that was in it and stops no other."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
+
+from crawler.process import worker
+from crawler.settings import ProcessSettings
+
+_START_SECONDS = 60.0
+
+
+def worker_context() -> BaseContext:
+    """How workers are started. Never fork: a loop and threads are running here, and a fork copies their locks."""
+    if "forkserver" in multiprocessing.get_all_start_methods():
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["crawler.process.worker"])
+        return context
+    return multiprocessing.get_context("spawn")
+
+
+class Lane:
+    """A worker that can be started again. `generation` counts its lives, so that late news of an old one are known as such."""
+
+    def __init__(self, settings: ProcessSettings, context: BaseContext) -> None:
+        self._settings = settings
+        self._context = context
+        self._executor: ProcessPoolExecutor | None = None
+        self._process: BaseProcess | None = None
+        self.generation = 0
+        self.ready = False
+
+    async def start(self) -> None:
+        """Start the worker and wait until it answers.
+
+        Raises:
+            BrokenProcessPool: it died before it did.
+        """
+        await asyncio.to_thread(self._start)
+        self.ready = True
+
+    def submit(self, bodies: list[bytes], landed: Callable[[Future[list[worker.Done | worker.Failed]]], None]) -> None:
+        """Queue a batch; `landed` is called in another thread when it is done or the worker is gone."""
+        assert self._executor is not None
+        self._executor.submit(worker.work, bodies).add_done_callback(landed)
+
+    async def bury(self) -> int | None:
+        """Clear away a dead worker. Returns its exit code, negative for a signal, None if it is not known."""
+        self.ready = False
+        self.generation += 1
+        return await asyncio.to_thread(self._bury)
+
+    def kill(self) -> None:
+        """End the worker at once, whatever it is doing."""
+        if self._process is not None and self._process.pid is not None:
+            with suppress(ProcessLookupError):
+                os.kill(self._process.pid, signal.SIGKILL)
+
+    def _start(self) -> None:
+        self._executor = ProcessPoolExecutor(1, self._context, worker.setup, (self._settings,))
+        pid = self._executor.submit(worker.ready).result(_START_SECONDS)
+        # active_children is the public way to the process object, which knows how it will have ended.
+        self._process = next((child for child in multiprocessing.active_children() if child.pid == pid), None)
+
+    def _bury(self) -> int | None:
+        if self._executor is not None:
+            # Waiting joins the executor's threads, which read the exit code: only then is it safe to look.
+            self._executor.shutdown(wait=True, cancel_futures=True)
+            self._executor = None
+        process, self._process = self._process, None
+        return process.exitcode if process is not None else None
+
+
+__all__ = ["BrokenProcessPool", "Lane", "worker_context"]

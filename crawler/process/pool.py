@@ -1,0 +1,227 @@
+"""The parent's side of the workers: single pictures in, batches across, and a crash that costs its culprit alone.
+
+A worker that dies takes down the batch that was in it: those pictures are tried again one by one, and one that kills
+again while it is alone is a miss. What waited behind them goes back to the head of the queue untouched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections import deque
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from types import TracebackType
+
+from crawler.errors import WorkersFailed
+from crawler.model import Fetched, Miss, Picture, Reason
+from crawler.process.lane import BrokenProcessPool, Lane, worker_context
+from crawler.process.worker import Done, Failed
+from crawler.settings import ProcessSettings
+
+BATCH_ITEMS = 8
+BATCH_BYTES = 4 * 1024 * 1024
+DEPTH = 2
+"""Batches at a worker: one that runs, one that waits, so that it never idles while the next one is on its way."""
+
+_OWN_FAULT = {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE, signal.SIGALRM}
+"""Signals that the picture itself caused. SIGKILL may come from outside, so that one is given more tries."""
+_LONE_TRIES_OUTSIDE = 5
+_FAILED_STARTS = 10
+
+
+@dataclass(eq=False, slots=True)
+class _Job:
+    fetched: Fetched
+    future: asyncio.Future[Picture | Miss]
+    alone: bool = False
+    lone_deaths: int = 0
+
+
+_Batch = list[_Job]
+
+
+class WorkerPool:
+    """The Processor: `settings.workers` processes (0: one a core). Opened and closed on the loop that uses it."""
+
+    def __init__(self, settings: ProcessSettings) -> None:
+        self._lanes = [Lane(settings, worker_context()) for _ in range(settings.workers or _cores())]
+        self._settings = settings
+        self._queue: deque[_Job] = deque()
+        self._at: dict[Lane, deque[_Batch]] = {lane: deque() for lane in self._lanes}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._feeding = False
+        self._failure: WorkersFailed | None = None
+
+    @property
+    def size(self) -> int:
+        """How many workers there are."""
+        return len(self._lanes)
+
+    async def __aenter__(self) -> WorkerPool:
+        self._loop = asyncio.get_running_loop()
+        for lane in self._lanes:
+            self._spawn(lane)
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for lane, batches in self._at.items():
+            if batches:
+                lane.kill()  # nobody waits for what it does
+        await asyncio.gather(*(lane.bury() for lane in self._lanes))
+
+    async def process(self, fetched: Fetched) -> Picture | Miss:
+        if self._failure is not None:
+            raise self._failure
+        job = _Job(fetched, self._loop.create_future())
+        self._queue.append(job)
+        self._feed_soon()
+        return await job.future
+
+    def _feed_soon(self) -> None:
+        """Feed after this turn of the loop: what other fetches bring in the same turn then shares a batch."""
+        if not self._feeding:
+            self._feeding = True
+            self._loop.call_soon(self._feed)
+
+    def _feed(self) -> None:
+        self._feeding = False
+        for depth in range(DEPTH):  # first every worker gets a batch, then every worker gets one to wait
+            for lane in self._lanes:
+                if self._queue and lane.ready and len(self._at[lane]) == depth:
+                    self._submit(lane, self._next_batch())
+
+    def _next_batch(self) -> _Batch:
+        most = max(1, min(BATCH_ITEMS, len(self._queue) // len(self._lanes)))
+        batch = [self._queue.popleft()]
+        size = len(batch[0].fetched.body)
+        while self._queue and len(batch) < most and not batch[0].alone and not self._queue[0].alone:
+            size += len(self._queue[0].fetched.body)
+            if size > BATCH_BYTES:
+                break
+            batch.append(self._queue.popleft())
+        return batch
+
+    def _submit(self, lane: Lane, batch: _Batch) -> None:
+        generation = lane.generation
+
+        def landed(future: Future[list[Done | Failed]]) -> None:
+            try:
+                self._loop.call_soon_threadsafe(self._landed, lane, generation, batch, future)
+            except RuntimeError:
+                pass  # the loop is closed: nobody waits any more
+
+        self._at[lane].append(batch)
+        try:
+            lane.submit([job.fetched.body for job in batch], landed)
+        except BrokenProcessPool:
+            self._crashed(lane)
+
+    def _landed(self, lane: Lane, generation: int, batch: _Batch, future: Future[list[Done | Failed]]) -> None:
+        if generation != lane.generation or not lane.ready:
+            return  # its pictures have been taken care of when that worker died
+        if future.cancelled() or future.exception() is not None:
+            self._crashed(lane)
+            return
+        self._at[lane].remove(batch)
+        for job, result in zip(batch, future.result(), strict=True):
+            self._resolve(job, _outcome(job.fetched, result))
+        self._feed()
+
+    def _resolve(self, job: _Job, outcome: Picture | Miss) -> None:
+        if isinstance(outcome, Miss) and outcome.reason is Reason.OUT_OF_MEMORY and not job.alone:
+            job.alone = True  # its neighbours may have taken the memory
+            self._queue.appendleft(job)
+            self._feed_soon()
+        elif not job.future.done():
+            job.future.set_result(outcome)
+
+    def _crashed(self, lane: Lane) -> None:
+        """The worker of this lane is gone. The oldest batch was in it; the others had not begun."""
+        lane.ready = False
+        batches = list(self._at[lane])
+        self._at[lane].clear()
+        suspects = batches[0] if batches else []
+        for batch in reversed(batches[1:]):
+            self._queue.extendleft(reversed(batch))
+        self._spawn(lane, suspects)
+
+    def _spawn(self, lane: Lane, suspects: _Batch | None = None) -> None:
+        task = self._loop.create_task(self._start(lane, suspects or []), name="crawler-worker-start")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _start(self, lane: Lane, suspects: _Batch) -> None:
+        code = await lane.bury()
+        self._judge(suspects, code)
+        for _ in range(_FAILED_STARTS):
+            try:
+                await lane.start()
+            except BrokenProcessPool:
+                code = await lane.bury()
+            else:
+                self._feed()
+                return
+        self._give_up(code)
+
+    def _judge(self, suspects: _Batch, code: int | None) -> None:
+        own_fault = code is not None and -code in _OWN_FAULT
+        for job in reversed(suspects):
+            job.lone_deaths += job.alone
+            if job.lone_deaths >= (1 if own_fault else _LONE_TRIES_OUTSIDE):
+                self._resolve(job, self._verdict(job.fetched, code))
+            else:
+                job.alone = True
+                self._queue.appendleft(job)
+
+    def _verdict(self, fetched: Fetched, code: int | None) -> Miss:
+        if code == -signal.SIGALRM:
+            detail = f"not done after {self._settings.process_timeout:g} s in a worker of its own"
+            return Miss(fetched.target, Reason.TOO_SLOW, detail, fetched.status)
+        ended = _ending(code)
+        return Miss(fetched.target, Reason.WORKER_CRASHED, f"its worker ended {ended} twice or more", fetched.status)
+
+    def _give_up(self, code: int | None) -> None:
+        """No worker will start: say so to all that wait, rather than let them wait for ever."""
+        self._failure = WorkersFailed(
+            f"worker processes end {_ending(code)} as soon as they start. A program that embeds the crawler needs "
+            'its start under `if __name__ == "__main__":`; otherwise check --worker-memory and the memory of this machine'
+        )
+        waiting = [*self._queue, *(job for batches in self._at.values() for batch in batches for job in batch)]
+        self._queue.clear()
+        for job in waiting:
+            if not job.future.done():
+                job.future.set_exception(self._failure)
+
+
+def _outcome(fetched: Fetched, result: Done | Failed) -> Picture | Miss:
+    if len(result) == 2:
+        return Miss(fetched.target, Reason(result[0]), result[1], fetched.status)
+    data, name, extension, width, height, original_width, original_height, source, sha256 = result
+    return Picture(
+        fetched=replace(fetched, body=b""),  # whoever holds the picture does not hold the source too
+        data=fetched.body if data is None else data,
+        format=name,
+        extension=extension,
+        width=width,
+        height=height,
+        original_width=original_width,
+        original_height=original_height,
+        original_format=source,
+        sha256=sha256,
+        untouched=data is None,
+    )
+
+
+def _ending(code: int | None) -> str:
+    if code is None:
+        return "without a word"
+    return f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

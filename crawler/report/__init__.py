@@ -1,0 +1,1 @@
+"""What is happening: counters while a run goes on, and what is shown of them."""

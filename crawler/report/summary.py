@@ -1,0 +1,39 @@
+"""The end of a run for a person: what was stored, what was missed and why, how fast, and where it is."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from crawler.model import Summary
+from crawler.report.rates import clock_face
+
+
+def print_summary(summary: Summary, console: Console) -> None:
+    """Print the table of a run."""
+    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2))
+    table.add_column(justify="left")
+    table.add_column(justify="right")
+    table.add_column(overflow="fold")
+    table.add_row("stored", f"{summary.stored:,}", _where(summary))
+    table.add_row("skipped", f"{summary.skipped:,}", "done by an earlier run" if summary.skipped else "")
+    table.add_row("missed", f"{summary.missed:,}", "")
+    for reason, count in summary.reasons.items():
+        example = summary.examples[reason]
+        table.add_row(f"  {reason}", f"{count:,}", escape(f"{example.url[:200]} ({example.detail})"))
+    table.add_row("time", clock_face(summary.seconds), _speed(summary))
+    console.print(table)
+    if summary.ended == "stopped":
+        console.print("Stopped before the end. Run the same command again to go on where it was.", style="bold")
+
+
+def _where(summary: Summary) -> str:
+    if not summary.output:
+        return ""
+    return escape(f"{summary.bytes_stored / 1e6:,.1f} MB in {summary.output}, metadata in {summary.output}/metadata.jsonl")
+
+
+def _speed(summary: Summary) -> str:
+    seconds = summary.seconds or 1.0
+    return f"{summary.images_per_second:,.1f} pictures/s, {summary.bytes_fetched / 1e6 / seconds:,.1f} MB/s fetched"

@@ -1,0 +1,227 @@
+"""The journal of a folder: one row for each target that has ended. One thread owns the file; records are committed in
+batches, the store's ledger in step with them. Only outcomes are written: on a rerun the input is read again and what
+the journal holds is skipped.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from asyncio import Future
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from crawler.batcher import Batcher
+from crawler.clock import Clock
+from crawler.disk import disk_errors
+from crawler.errors import InputChanged, JournalError, SettingsChanged
+from crawler.model import Outcome, Record, Target
+from crawler.ports import Ledger
+from crawler.state.lock import FolderLock
+from crawler.state.schema import connect, damaged
+
+FOLDER = ".crawler"
+FILE = "journal.sqlite"
+_MOST_PENDING = 2048
+_LONGEST_DETAIL = 300
+COMMIT_SECONDS = 0.05
+"""Rest between two commits: what a kill can cost, in time, besides what is under way."""
+_RECORD_COLUMNS = (
+    "file_name, id, url, coalesce(final_url, url), sha256, coalesce(digest, sha256), width, height, "
+    "original_width, original_height, format, bytes, coalesce(content_type, ''), ended_at"
+)
+
+_Entry = tuple[tuple[Any, ...], Record | None]
+
+
+class FolderJournal:
+    """The Journal of the run in `folder`, which is made if it is missing.
+
+    Args:
+        output_settings: what decides how pictures look and are called. A later run in the folder must agree.
+        ledger: written in step with the journal.
+        durable: every commit reaches the disk before it counts (SQLite synchronous=FULL).
+
+    Raises, on entering: RunLocked, SettingsChanged, JournalError.
+    """
+
+    def __init__(
+        self, folder: Path, output_settings: Mapping[str, Any], ledger: Ledger, clock: Clock, durable: bool = False
+    ) -> None:
+        self._folder = folder
+        self._path = folder / FOLDER / FILE
+        self._settings = dict(output_settings)
+        self._ledger = ledger
+        self._clock = clock
+        self._durable = durable
+        self._last_known = -1
+        self._failure: BaseException | None = None
+
+    async def __aenter__(self) -> FolderJournal:
+        self._batcher: Batcher[_Entry, None] = Batcher(
+            "crawler-journal", self._commit, _MOST_PENDING, COMMIT_SECONDS
+        )
+        try:
+            await self._batcher.call(self._open)
+        except BaseException:
+            await self._batcher.close()
+            raise
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            await self._batcher.call(self._close)
+        finally:
+            await self._batcher.close()
+
+    async def settled(self, targets: Sequence[Target]) -> Sequence[Target]:
+        if not targets or targets[0].index > self._last_known:
+            return ()
+        return await self._batcher.call(lambda: self._known(targets))
+
+    async def settle(self, outcome: Outcome) -> None:
+        if self._failure is not None:
+            raise self._failure
+        # Made into a row here: what waits for its commit must not hold the picture's bytes.
+        record = Record.of(outcome) if outcome.stored else None
+        done = self._batcher.do((row(outcome, record, self._clock.wall()), record))
+        if self._batcher.pending > _MOST_PENDING:
+            await done
+        else:
+            done.add_done_callback(self._remember_failure)
+
+    def _remember_failure(self, done: Future[None]) -> None:
+        if not done.cancelled() and self._failure is None:
+            self._failure = done.exception()
+
+    # Below: in the journal's thread.
+
+    def _open(self) -> None:
+        with disk_errors(self._folder):
+            (self._folder / FOLDER).mkdir(parents=True, exist_ok=True)
+            self._lock = FolderLock(self._folder / FOLDER / "lock")
+        try:
+            self._db = connect(self._path, self._durable)
+            with self._guarded():
+                self._check_settings()
+                last = self._db.execute("SELECT max(id) FROM targets").fetchone()[0]
+                self._last_known = -1 if last is None else last
+                mark = self._ledger.rewind(int(self._fact("mark") or 0), self._records, self._has)
+                self._note_facts(mark=mark, settings=json.dumps(self._settings, sort_keys=True))
+        except BaseException:
+            self._lock.close()
+            raise
+
+    def _close(self) -> None:
+        finished = self._failure is None
+        try:
+            self._ledger.close(finished)
+            self._db.close()
+        finally:
+            self._lock.close()
+        if self._failure is not None:
+            raise self._failure
+
+    def _commit(self, entries: list[_Entry]) -> list[None]:
+        records = [record for _, record in entries if record is not None]
+        with self._guarded():
+            mark = self._ledger.append(records)
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                self._db.executemany(_INSERT, [values for values, _ in entries])
+                self._note_facts(mark=mark)
+                self._db.execute("COMMIT")
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._ledger.committed(records)
+        return [None] * len(entries)
+
+    def _known(self, targets: Sequence[Target]) -> Sequence[Target]:
+        with self._guarded():
+            rows = self._db.execute(
+                "SELECT id, url FROM targets WHERE id BETWEEN ? AND ?", (targets[0].index, targets[-1].index)
+            ).fetchall()
+        known = dict(rows)
+        for target in targets:
+            if known.get(target.index, target.url) != target.url:
+                raise InputChanged(
+                    f"{target.origin or 'the input'}: position {target.index} is {target.url} now and was "
+                    f"{known[target.index]} when {self._folder} was made; lines may only be added at the end of a list. "
+                    "Give the same list, or another output folder"
+                )
+        return [target for target in targets if target.index in known]
+
+    def _check_settings(self) -> None:
+        before = json.loads(self._fact("settings") or "{}")
+        changed = [
+            f"--{name.replace('_', '-')} is {now} and was {before[name]}"
+            for name, now in self._settings.items()
+            if name in before and before[name] != now
+        ]
+        if changed and self._db.execute("SELECT 1 FROM targets LIMIT 1").fetchone():
+            raise SettingsChanged(
+                f"{self._folder}: was made with other settings: {'; '.join(changed)}. "
+                "Use the same settings, or another output folder"
+            )
+
+    def _records(self) -> Iterator[Record]:
+        rows = self._db.execute(f"SELECT {_RECORD_COLUMNS} FROM targets WHERE reason IS NULL ORDER BY id")
+        return (Record(*values) for values in rows)
+
+    def _has(self, index: int, name: str) -> bool:
+        found = self._db.execute("SELECT file_name FROM targets WHERE id = ?", (index,)).fetchone()
+        return found is not None and found[0] == name
+
+    def _fact(self, name: str) -> Any:
+        found = self._db.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
+        return found and found[0]
+
+    def _note_facts(self, **facts: Any) -> None:
+        self._db.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", facts.items())
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """Turn what SQLite says into an error of ours that says what to do."""
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            raise JournalError(
+                f"{self._path}: cannot be written ({error}); mend the cause, free space or permissions, "
+                "and run the same command again, it goes on where it was"
+            ) from error
+        except sqlite3.DatabaseError as error:
+            raise damaged(self._path, error) from error
+
+
+_INSERT = f"INSERT OR REPLACE INTO targets VALUES ({', '.join('?' * 20)})"
+
+
+def row(outcome: Outcome, record: Record | None, now: float) -> tuple[Any, ...]:
+    """The row of one target. What can be told from another column is left out: a row stays under 300 bytes."""
+    target, miss = outcome.target, outcome.miss
+    head = (target.index, target.url, miss and miss.reason.value, outcome.attempts, round(outcome.seconds, 3))
+    if miss is not None or record is None or outcome.picture is None:
+        assert miss is not None
+        told = (miss.status or None, miss.final_url or None, miss.detail[:_LONGEST_DETAIL], target.origin)
+        return (*head, now, *told, *(None,) * 10)
+    return (
+        *head,
+        record.fetched_at,
+        outcome.picture.fetched.status,
+        record.final_url if record.final_url != record.url else None,
+        None,
+        None,
+        record.file_name,
+        record.sha256,
+        record.digest if record.digest != record.sha256 else None,
+        record.width,
+        record.height,
+        record.original_width,
+        record.original_height,
+        record.format,
+        record.bytes,
+        record.content_type,
+    )

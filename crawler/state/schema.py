@@ -1,0 +1,104 @@
+"""The journal's file: SQLite, its tables, and the numbered steps that bring an older file to today's form."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+from crawler.errors import JournalError
+
+APPLICATION_ID = 0x43524157  # "CRAW": tells our file from any other SQLite file
+
+_STEP_1 = """
+CREATE TABLE facts (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE targets (
+    id INTEGER PRIMARY KEY,      -- position in the input
+    url TEXT NOT NULL,
+    reason TEXT,                 -- NULL: stored; else why it was missed
+    attempts INTEGER NOT NULL,
+    seconds REAL NOT NULL,       -- from the first request to the end
+    ended_at REAL NOT NULL,      -- seconds since the epoch
+    status INTEGER,              -- last HTTP status
+    final_url TEXT,              -- NULL: the same as url
+    detail TEXT,                 -- of a miss
+    origin TEXT,                 -- of a miss: file and line
+    file_name TEXT,              -- of a stored picture, as all below
+    sha256 BLOB, digest BLOB,    -- of the bytes that came; of the bytes stored, NULL: the same
+    width INTEGER, height INTEGER,
+    original_width INTEGER, original_height INTEGER,
+    format TEXT, bytes INTEGER, content_type TEXT
+);
+"""
+
+_STEPS: list[Callable[[sqlite3.Connection], None]] = [lambda connection: _script(connection, _STEP_1)]
+
+VERSION = len(_STEPS)
+
+
+def connect(path: Path, durable: bool = False) -> sqlite3.Connection:
+    """Open a journal for writing, make it if it is missing, bring it to today's form.
+
+    Raises:
+        JournalError: the file is damaged, foreign, or from a newer version of this program. It is left as it is.
+    """
+    try:
+        # The connection moves to the journal's thread, which is then the only one to use it.
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
+        _check(connection, path)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+        migrate(connection)
+    except sqlite3.DatabaseError as error:
+        raise damaged(path, error) from error
+    return connection
+
+
+def connect_to_read(path: Path) -> sqlite3.Connection:
+    """Open an existing journal to look at it, also while a run writes it."""
+    try:
+        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=10)
+        _check(connection, path)
+        if connection.execute("PRAGMA user_version").fetchone()[0] != VERSION:
+            raise JournalError(f"{path}: written by an older version; run the crawl again once to bring it up to date")
+    except sqlite3.DatabaseError as error:
+        raise damaged(path, error) from error
+    return connection
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Do the steps that this file has not seen, each in one transaction with its record."""
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    for number in range(connection.execute("PRAGMA user_version").fetchone()[0], VERSION):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            _STEPS[number](connection)
+            connection.execute(f"PRAGMA user_version = {number + 1}")
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+
+
+def damaged(path: Path, error: Exception) -> JournalError:
+    return JournalError(
+        f"{path}: the journal cannot be read ({error}). Nothing was changed. "
+        "Restore it from a copy, or start in another folder."
+    )
+
+
+def _check(connection: sqlite3.Connection, path: Path) -> None:
+    found = connection.execute("PRAGMA application_id").fetchone()[0]
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    if found != APPLICATION_ID and (tables or version):
+        raise JournalError(f"{path}: is a database of something else, not a journal of this program")
+    if version > VERSION:
+        raise JournalError(f"{path}: written by a newer version of this program (form {version}, this one knows {VERSION})")
+
+
+def _script(connection: sqlite3.Connection, script: str) -> None:
+    """Like executescript, which would end the transaction it stands in."""
+    for statement in script.split(";\n"):
+        if statement.strip():
+            connection.execute(statement)

@@ -1,0 +1,1 @@
+"""Pictures to where they are kept: a folder of files, or nowhere."""

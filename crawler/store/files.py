@@ -1,0 +1,114 @@
+"""Pictures as files in a folder. Every file is whole when its name appears: bytes, rename, then the journal."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from crawler.batcher import Batcher
+from crawler.disk import disk_errors
+from crawler.model import Picture, Receipt
+from crawler.store.intents import Intents
+from crawler.store.names import file_name, numbered
+
+INTENTS = ".crawler/intents"
+_TEMPORARY = ".crawler/tmp"
+_BATCH = 32
+
+
+class FileStore:
+    """A Store that writes each picture to `folder` under the name its template gives.
+
+    A name that is taken gets the target's number added: no picture ever replaces another.
+
+    Args:
+        durable: flush every file and its folder to the disk before it counts as stored.
+    """
+
+    def __init__(self, folder: Path, template: str, durable: bool = False) -> None:
+        self._folder = folder
+        self._template = template
+        self._durable = durable
+        self._temporary = folder / _TEMPORARY
+        self._made: set[Path] = set()
+
+    async def __aenter__(self) -> FileStore:
+        self._batcher: Batcher[Picture, Receipt] = Batcher("crawler-store", self._write, _BATCH)
+        self._intents = await self._batcher.call(self._prepare)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._batcher.close()
+
+    async def put(self, picture: Picture) -> Receipt:
+        return await self._batcher.do(picture)
+
+    def pending(self) -> int:
+        """Pictures on their way to the disk."""
+        return self._batcher.pending
+
+    def forget(self, indexes: Iterable[int]) -> None:
+        """The journal has the pictures of these targets. Called from its thread."""
+        self._intents.forget(indexes)
+
+    def finish(self) -> None:
+        """Everything stored is in the journal: remove what only a broken run needs. Called from the journal's thread."""
+        self._intents.close(finished=True)
+        shutil.rmtree(self._temporary, ignore_errors=True)
+
+    def _prepare(self) -> Intents:
+        with disk_errors(self._folder):
+            shutil.rmtree(self._temporary, ignore_errors=True)
+            self._temporary.mkdir(parents=True)
+            return Intents(self._folder / INTENTS)
+
+    def _write(self, pictures: list[Picture]) -> list[Receipt]:
+        with disk_errors(self._folder):
+            written = [self._write_temporary(picture) for picture in pictures]
+            names: dict[str, int] = {}
+            for picture in pictures:
+                names[self._free_name(picture, names)] = picture.target.index
+            self._intents.announce(names, self._durable)
+            for temporary, name in zip(written, names, strict=True):
+                os.replace(temporary, self._folder / name)
+            if self._durable:
+                for parent in {(self._folder / name).parent for name in names}:
+                    _flush_folder(parent)
+        return [
+            Receipt(name, len(picture.data), _digest(picture)) for picture, name in zip(pictures, names, strict=True)
+        ]
+
+    def _write_temporary(self, picture: Picture) -> Path:
+        path = self._temporary / str(picture.target.index)
+        with open(path, "wb", buffering=0) as file:
+            left = memoryview(picture.data)
+            while left:
+                left = left[file.write(left) :]
+            if self._durable:
+                os.fsync(file.fileno())
+        return path
+
+    def _free_name(self, picture: Picture, taken: dict[str, int]) -> str:
+        name = file_name(self._template, picture)
+        path = self._folder / name
+        if path.parent not in self._made:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._made.add(path.parent)
+        if name in taken or os.path.lexists(path):
+            name = numbered(name, picture.target.index)
+        return name
+
+
+def _digest(picture: Picture) -> bytes:
+    return picture.sha256 if picture.untouched else hashlib.sha256(picture.data).digest()
+
+
+def _flush_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,21 @@
+"""The store that keeps nothing: for callers that take the bytes themselves, and to find the bottleneck."""
+
+from __future__ import annotations
+
+from crawler.model import Picture, Receipt
+
+
+class NullStore:
+    """A Store that says yes. Nothing touches the disk."""
+
+    async def put(self, picture: Picture) -> Receipt:
+        return Receipt("", len(picture.data))
+
+    def pending(self) -> int:
+        return 0
+
+    async def __aenter__(self) -> NullStore:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        return None

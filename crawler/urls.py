@@ -1,0 +1,73 @@
+"""Addresses: from what a list says to what can be asked for, its host and its name on disk. Pure and cached."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from urllib.parse import unquote
+
+from yarl import URL
+
+MAX_URL_LENGTH = 8192
+"""Longest address taken, in characters. Servers refuse longer ones (RFC 9110 4.1 asks for at least 8000)."""
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
+_FORBIDDEN = re.compile(r"[\x00-\x20\x7f]")
+_UNSAFE_IN_NAME = re.compile(r"[^\w.,=@+~-]+")
+
+
+class BadURL(ValueError):
+    """An address that cannot be fetched; the text says why."""
+
+
+@lru_cache(maxsize=8192)
+def parse(text: str) -> URL:
+    """Return the address behind `text`, ready to be asked for, without its fragment.
+
+    Only `http` and `https` with a host are taken. Nothing is guessed or repaired.
+
+    Raises:
+        BadURL: another scheme, no host, a space or control character, a bad port, or more than `MAX_URL_LENGTH`.
+    """
+    if len(text) > MAX_URL_LENGTH:
+        raise BadURL(f"longer than {MAX_URL_LENGTH} characters ({len(text)})")
+    if found := _FORBIDDEN.search(text):
+        raise BadURL(f"holds a space or control character ({found.group()!r})")
+    if "\ufffd" in text:
+        raise BadURL("is not UTF-8 text")
+    scheme = _SCHEME.match(text)
+    if scheme is None or "//" not in text[: scheme.end() + 2]:
+        raise BadURL("is not an absolute address such as https://example.org/a.jpg")
+    if scheme.group(1).lower() not in ("http", "https"):
+        raise BadURL(f"scheme {scheme.group(1)!r} is not http or https")
+    try:
+        url = URL(text)
+        if not url.host or not url.port:
+            raise BadURL("has no host" if not url.host else "has no usable port")
+        return url.with_fragment(None)
+    except BadURL:
+        raise
+    except (ValueError, TypeError, IndexError) as error:
+        raise BadURL(f"is not an address: {error}") from None
+
+
+def host_key(url: URL) -> str:
+    """Name under which a host's limits are counted: host and port, one for each server."""
+    return f"{url.host}:{url.port}"
+
+
+def looks_like_url(text: str) -> bool:
+    """True for text with a scheme, such as an argument that is meant as an address and not as a file."""
+    return "://" in text[:32]
+
+
+def safe_name(text: str, limit: int = 100) -> str:
+    """`text` as a part of a file name: no separator, no leading dot, at most `limit` bytes of UTF-8, never empty."""
+    name = _UNSAFE_IN_NAME.sub("_", text).lstrip(".").encode()[:limit].decode(errors="ignore")
+    return name or "_"
+
+
+def stem(url: URL) -> str:
+    """Last part of the path without its ending, safe as a file name: `/a/cat%20one.jpg` gives `cat_one`."""
+    last = unquote(url.raw_name)
+    return safe_name(last.rpartition(".")[0] or last)

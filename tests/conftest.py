@@ -1,0 +1,90 @@
+"""What every test runs under: two event loops, no blocking call on either, nothing left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import uvloop
+from blockbuster import BlockBuster
+
+from tests.servers.handle import Faults, running_faults
+
+HERE = Path(__file__).parent
+
+
+def cases_folder(name: str) -> Path:
+    """A folder of third-party cases, or a skip with the reason."""
+    home = Path(os.environ.get("CRAWLER_CASES", HERE.parent.parent / "shared"))
+    folder = home / name if (home / name).exists() else home.parent / name
+    if not folder.exists():
+        pytest.skip(f"no third-party cases at {home}; set CRAWLER_CASES to the folder that holds {name}/")
+    return folder
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(("asyncio", {"debug": True}), id="asyncio"),
+        pytest.param(("asyncio", {"loop_factory": uvloop.new_event_loop}), id="uvloop"),
+    ]
+)
+def anyio_backend(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+@pytest.fixture(autouse=True)
+def no_blocking(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A blocking call on the loop fails the test that makes it."""
+    if not asyncio.iscoroutinefunction(getattr(request, "function", None)):
+        yield
+        return
+    guard = BlockBuster("crawler")
+    # An executor wakes its thread through a pipe that never fills: one byte, and only if none is in it.
+    for name in ("os.write", "os.read"):
+        guard.functions[name].can_block_in("concurrent/futures/process.py", {"wakeup", "submit"})
+        guard.functions[name].can_block_in("multiprocessing/connection.py", {"send_bytes"})
+    guard.activate()
+    yield
+    guard.deactivate()
+
+
+@pytest.fixture(autouse=True)
+def nothing_left() -> Iterator[None]:
+    """No thread and no worker process outlives its test."""
+    threads = set(threading.enumerate())
+    yield
+    gc.collect()  # what is only garbage is not left; an unclosed transport warns here, and a warning fails
+    left = [thread for thread in set(threading.enumerate()) - threads if thread.name.startswith("crawler")]
+    assert not left, f"threads left behind: {left}"
+    workers = [child for child in psutil.Process().children(recursive=True) if _is_worker(child)]
+    assert not workers, f"worker processes left behind: {workers}"
+
+
+def _is_worker(process: psutil.Process) -> bool:
+    """A grandchild below the fork server: the fork server itself stays, as multiprocessing has it."""
+    try:
+        parent = process.parent()
+        return process.status() != psutil.STATUS_ZOMBIE and parent is not None and "forkserver" in " ".join(parent.cmdline())
+    except psutil.NoSuchProcess:
+        return False
+
+
+@pytest.fixture(scope="session")
+def fault_server() -> Iterator[Faults]:
+    """One fault server for the whole session."""
+    with running_faults(hosts=("127.0.0.1", "127.0.0.2", "127.0.0.3")) as server:
+        yield server
+
+
+@pytest.fixture
+def faults(fault_server: Faults) -> Faults:
+    """The fault server with an empty log."""
+    fault_server.reset()
+    return fault_server
