@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from crawler.errors import CrawlerError as CrawlerError
     from crawler.errors import InputChanged as InputChanged
     from crawler.errors import InputError as InputError
+    from crawler.errors import InputMissing as InputMissing
     from crawler.errors import JournalError as JournalError
     from crawler.errors import MissingExtra as MissingExtra
     from crawler.errors import NotARun as NotARun
@@ -50,8 +51,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "crawler.api": ("Crawler", "crawl"),
     "crawler.errors": (
-        "CrawlerError", "InputChanged", "InputError", "JournalError", "MissingExtra", "NotARun",
-        "RunLocked", "SettingsChanged", "SettingsError", "StoreError", "WorkersFailed",
+        "CrawlerError", "InputChanged", "InputError", "InputMissing", "JournalError", "MissingExtra",
+        "NotARun", "RunLocked", "SettingsChanged", "SettingsError", "StoreError", "WorkersFailed",
     ),
     "crawler.model": ("Miss", "Outcome", "Picture", "Progress", "Reason", "Summary", "Target"),
     "crawler.settings": (

@@ -51,13 +51,13 @@ class Crawler:
     are gone. Several runs can go on at once.
 
     Args:
-        settings: what to do. Checked here, so that mistakes show before anything starts.
+        settings: what to do.
         progress: called with the state every `progress_every` seconds (default: as the settings say) and once at the
             end, on the loop.
 
     Raises:
-        SettingsError: a setting is wrong, here or on entering.
-        InputError: a list is missing, here; or cannot be read to its end, while running.
+        SettingsError: the output is missing, here; or cannot be used, on entering.
+        InputMissing: a list is not there, on entering. InputError: one cannot be read to its end, while running.
         RunLocked, SettingsChanged, JournalError: the folder cannot be used, on entering.
     """
 
@@ -73,7 +73,7 @@ class Crawler:
         self._clock = clock or SystemClock()
         self._progress = progress
         self._progress_every = progress_every or self.settings.report.progress_every
-        self._source: Source = Targets(self.settings.input)
+        self._source = Targets(self.settings.input)
         self._counters = Counters()
         self._budget = ByteBudget(self.settings.fetch.memory)
         self._mailbox: Mailbox | None = None
@@ -81,9 +81,11 @@ class Crawler:
         self._run: asyncio.Task[None] | None = None
         self._pipeline: Pipeline | None = None
         self._seconds = 0.0
-        _check_output(self.settings)
+        if self.settings.store.format != "none" and not self.settings.store.output:
+            raise SettingsError("output", "is missing: name the folder for the pictures, for example -o pictures")
 
     async def __aenter__(self) -> Crawler:
+        await asyncio.to_thread(self._check)
         async with AsyncExitStack() as stack:
             # Closed in the opposite order: the journal last, when everything that is stored has been told to it.
             self._journal, self._store = await _open_output(self.settings, self._clock, stack)
@@ -183,6 +185,12 @@ class Crawler:
             ended="stopped" if stopped else "finished",
             peak_body_bytes=self._budget.peak,
         )
+
+    def _check(self) -> None:
+        """Everything that can be wrong with files and folders, before anything is made."""
+        self._source.check()
+        if self.settings.store.format != "none":
+            _check_output(Path(self.settings.store.output))
 
     def _start(self, source: Source, deliver: Deliver | None) -> asyncio.Task[None]:
         if self._run is not None:
@@ -294,13 +302,8 @@ def output_settings(settings: Settings) -> dict[str, Any]:
     return looks | {"name": settings.store.name, "repeat": settings.input.repeat, "format": settings.store.format}
 
 
-def _check_output(settings: Settings) -> None:
-    """What can be said of the output folder without touching it."""
-    if settings.store.format == "none":
-        return
-    if not settings.store.output:
-        raise SettingsError("output", "is missing: name the folder for the pictures, for example -o pictures")
-    folder = Path(settings.store.output)
+def _check_output(folder: Path) -> None:
+    """What can be said of the output folder without changing anything."""
     if folder.exists() and not folder.is_dir():
         raise SettingsError("output", f"{folder} is a file, a folder is needed")
     parent = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())

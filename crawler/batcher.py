@@ -63,12 +63,14 @@ class Batcher(Generic[Item, Result]):
         result: Value = await future
         return result
 
-    async def close(self) -> None:
-        """Do what waits, then end the thread."""
+    async def close(self, last: Callable[[], Any] | None = None) -> None:
+        """Do what waits, then `last`, and end the thread. Raises what `last` raises."""
         with self._condition:
             self._closing = True
             self._condition.notify()
         await asyncio.to_thread(self._thread.join)
+        if last is not None:
+            await asyncio.to_thread(last)
 
     def _run(self) -> None:
         while True:

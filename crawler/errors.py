@@ -4,6 +4,7 @@ CrawlerError                 everything raised on purpose by this package
 ├── SettingsError            a setting is wrong: names the field, the value and what is allowed
 │   └── MissingExtra         an optional dependency is not installed: names the command that installs it
 ├── InputError               a list of targets cannot be read
+│   ├── InputMissing         the list is not there, or is nothing that can be read; nothing was started
 │   └── InputChanged         the list is not the one that this folder was made from
 ├── StoreError               pictures cannot be written: disk full, folder removed, read-only
 ├── JournalError             the journal is damaged, foreign or too new
@@ -38,6 +39,10 @@ class MissingExtra(SettingsError):
 
 class InputError(CrawlerError):
     """A list of targets cannot be opened or read to its end."""
+
+
+class InputMissing(InputError):
+    """A list is not there, or is nothing that can be read. Nothing was started."""
 
 
 class InputChanged(InputError):

@@ -17,15 +17,16 @@ from blockbuster import BlockBuster
 
 from tests.servers.handle import Faults, running_faults
 
-HERE = Path(__file__).parent
+CASES = Path(os.environ.get("CRAWLER_CASES", Path(__file__).parents[2] / "shared" / "vectors"))
+if CASES.is_dir():
+    os.environ["CRAWLER_CASES"] = str(CASES)  # the fault server plays its wire scripts
 
 
-def cases_folder(name: str) -> Path:
-    """A folder of third-party cases, or a skip with the reason."""
-    home = Path(os.environ.get("CRAWLER_CASES", HERE.parent.parent / "shared"))
-    folder = home / name if (home / name).exists() else home.parent / name
+def third_party(name: str) -> Path:
+    """A folder of third-party cases, or a skip with the reason. `corpus` lies beside the vectors."""
+    folder = CASES / name if (CASES / name).exists() else CASES.parent / name
     if not folder.exists():
-        pytest.skip(f"no third-party cases at {home}; set CRAWLER_CASES to the folder that holds {name}/")
+        pytest.skip(f"no third-party cases at {CASES}; set CRAWLER_CASES to the folder that holds them")
     return folder
 
 

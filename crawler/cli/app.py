@@ -12,11 +12,11 @@ from cyclopts.argument import ArgumentCollection
 from cyclopts.config import Env, Toml
 
 from crawler.cli.flags import FetchFlags, InputFlags, ProcessFlags, StoreFlags, as_toml, plain
-from crawler.errors import CrawlerError, InputError, NotARun, SettingsChanged, SettingsError
+from crawler.errors import CrawlerError, InputMissing, NotARun, SettingsChanged, SettingsError
 from crawler.settings import VERSION, FrontierSettings, ReportSettings, StateSettings
 
 _STDIN = "<standard input>"  # what a lone "-" is called while flags are parsed, where it would look like a flag
-_USAGE_ERRORS = (SettingsError, SettingsChanged, NotARun)
+_USAGE_ERRORS = (SettingsError, InputMissing, SettingsChanged, NotARun)
 
 
 def config_file(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
@@ -120,12 +120,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code: Any = app(words, exit_on_error=False, print_error=False)
     except CycloptsError as error:
         code = _complain(error, 2)
-    except (SettingsError, SettingsChanged, NotARun) as error:
-        code = _complain(error, 2)
-    except InputError as error:
-        code = _complain(error, 2 if getattr(error, "before_start", False) else 1)
     except CrawlerError as error:
-        code = _complain(error, 1)
+        code = _complain(error, 2 if isinstance(error, _USAGE_ERRORS) else 1)
     except KeyboardInterrupt:
         code = 130
     sys.exit(code if isinstance(code, int) else 0)

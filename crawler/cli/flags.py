@@ -13,10 +13,13 @@ from crawler.errors import SettingsError
 from crawler.settings import (
     DEFAULT_NAME,
     GROUPS,
+    Encode,
     FetchSettings,
+    Fit,
     InputSettings,
     ProcessSettings,
     Settings,
+    StoreFormat,
     StoreSettings,
 )
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 
-from crawler.errors import InputError
+from crawler.errors import InputMissing
 from crawler.inputs.lines import count_lines, read_lines
 from crawler.model import Target
 from crawler.settings import InputSettings
@@ -18,19 +18,23 @@ _BATCH = 256
 
 
 class Targets:
-    """The Source behind `InputSettings`.
-
-    Raises:
-        InputError: on construction, if a list file is missing or cannot be read.
-    """
+    """The Source behind `InputSettings`."""
 
     def __init__(self, settings: InputSettings) -> None:
         self._settings = settings
         self._total: int | None = None
-        sources = settings.sources
-        if isinstance(sources, tuple | list) and all(isinstance(source, str) for source in sources):
+
+    def check(self) -> None:
+        """Look whether every list is there. Blocks.
+
+        Raises:
+            InputMissing: one is not, or is nothing that can be read.
+        """
+        sources = self._settings.sources
+        if isinstance(sources, tuple | list):
             for source in sources:
-                _check(source)
+                if not _is_address(source) and source != "-":
+                    _check(source)
 
     @property
     def total(self) -> int | None:
@@ -110,12 +114,10 @@ def _pulled(sources: Iterable[str]) -> Iterable[list[tuple[str, str]]]:
 
 
 def _check(source: str) -> None:
-    if source == "-" or looks_like_url(source):
-        return
     path = Path(source)
     if path.is_dir():
-        raise InputError(f"{source}: is a folder; give a text file with one URL a line, a URL, or - for standard input")
+        raise InputMissing(f"{source}: is a folder; give a text file with one URL a line, a URL, or - for standard input")
     if not path.exists():
-        raise InputError(f"{source}: no such file; give a text file with one URL a line, a URL with its scheme, or -")
+        raise InputMissing(f"{source}: no such file; give a text file with one URL a line, a URL with its scheme, or -")
     if not os.access(path, os.R_OK):
-        raise InputError(f"{source}: cannot be read, permission denied")
+        raise InputMissing(f"{source}: cannot be read, permission denied")

@@ -8,8 +8,13 @@ from crawler.process.decode import load, shrink_on_load, swaps_sides, turn_of
 from crawler.process.geometry import Plan, Size, plan
 from crawler.settings import ProcessSettings
 
-_GAP = 2.0
-"""How much larger than the target a picture may stay before LANCZOS: a cheap box filter does the rest. 2 is not seen."""
+_FILTER = Image.Resampling.BICUBIC
+_MARGIN = 1.5
+"""How much larger than its target a JPEG is decoded at least. Its own scaling is a box filter that aliases where the
+result is near its size: 1.5 with BICUBIC is closer to a full-size LANCZOS than 1.0 with LANCZOS, at the same cost
+(benchmarks/README.md)."""
+_GAP = 1.5
+"""How much larger than its target any other picture may be before the filter: a cheap box filter does the rest."""
 _WHITE = {"L": 255, "RGB": (255, 255, 255), "RGBA": (255, 255, 255, 0), "LA": (255, 0)}
 
 
@@ -33,11 +38,10 @@ def transform(picture: Image.Image, settings: ProcessSettings) -> tuple[Image.Im
 
 
 def _decoded_size(todo: Plan, upright: Size) -> Size:
-    """How large the whole source must be decoded so that the part we keep is at least as large as its target."""
-    if todo.crop is None:
-        return todo.size
-    left, top, right, bottom = todo.crop
-    return round(upright[0] * todo.size[0] / (right - left)), round(upright[1] * todo.size[1] / (bottom - top))
+    """How large the whole source must be decoded so that the part we keep exceeds its target by the margin."""
+    left, top, right, bottom = todo.crop or (0, 0, *upright)
+    across, down = todo.size[0] / (right - left), todo.size[1] / (bottom - top)
+    return round(upright[0] * across * _MARGIN), round(upright[1] * down * _MARGIN)
 
 
 def _lying(size: Size, turn: Image.Transpose | None) -> Size:
@@ -49,14 +53,14 @@ def _scaled(picture: Image.Image, todo: Plan, upright: Size, turn: Image.Transpo
     """Scale before turning: there are fewer pixels to turn afterwards."""
     size = _lying(todo.size, turn)
     if todo.crop is None:
-        return picture if picture.size == size else picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=_GAP)
+        return picture if picture.size == size else picture.resize(size, _FILTER, reducing_gap=_GAP)
     left, top, right, bottom = todo.crop
     if swaps_sides(turn):  # the crop is in the middle, so turning it is swapping its sides
         left, top, right, bottom = top, left, bottom, right
     across = picture.width / (upright[1] if swaps_sides(turn) else upright[0])
     down = picture.height / (upright[0] if swaps_sides(turn) else upright[1])
     box = left * across, top * down, min(right * across, picture.width), min(bottom * down, picture.height)
-    return picture.resize(size, Image.Resampling.LANCZOS, box=box, reducing_gap=_GAP)
+    return picture.resize(size, _FILTER, box=box, reducing_gap=_GAP)
 
 
 def _simple_mode(picture: Image.Image, keeps_alpha: bool) -> Image.Image:

@@ -71,10 +71,7 @@ class FolderJournal:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        try:
-            await self._batcher.call(self._close)
-        finally:
-            await self._batcher.close()
+        await self._batcher.close(self._close)
 
     async def settled(self, targets: Sequence[Target]) -> Sequence[Target]:
         if not targets or targets[0].index > self._last_known:
