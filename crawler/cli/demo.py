@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from urllib.request import urlopen
 
 from crawler.cli.run import run_to_end
@@ -13,20 +14,36 @@ from crawler.errors import CrawlerError
 from crawler.settings import Settings
 
 _STOP_SECONDS = 10
+_PORT_FILE = ".crawler/demo-port"
 
 
 def run_demo(output: str, *, quiet: bool = False, json_summary: bool = False) -> int:
     """Crawl the demo site into `output`. Returns the exit code."""
-    with demo_site() as address:
+    port_file = Path(output) / _PORT_FILE
+    with demo_site(_earlier_port(port_file)) as address:
         settings = Settings.of(_addresses(address), output=output, allow_private=True)
-        return run_to_end(settings, quiet=quiet, json_summary=json_summary)
+        code = run_to_end(settings, quiet=quiet, json_summary=json_summary)
+    port_file.write_text(address.rpartition(":")[2])
+    return code
+
+
+def _earlier_port(port_file: Path) -> int:
+    """The port of the last demo in this folder, so that a rerun finds the same addresses and has nothing left to do."""
+    try:
+        return int(port_file.read_text())
+    except (OSError, ValueError):
+        return 0
 
 
 @contextmanager
-def demo_site() -> Iterator[str]:
-    """The address of a demo site that lives as long as the block."""
+def demo_site(port: int = 0) -> Iterator[str]:
+    """The address of a demo site that lives as long as the block.
+
+    Raises:
+        CrawlerError: it did not start.
+    """
     site = subprocess.Popen(
-        [sys.executable, "-m", "crawler.demo.site"],
+        [sys.executable, "-m", "crawler.demo.site", str(port)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -36,7 +53,8 @@ def demo_site() -> Iterator[str]:
     try:
         address = site.stdout.readline().strip()
         if not address:
-            raise CrawlerError("the demo site did not start")
+            where = f" on port {port}, which this folder's addresses have; use another folder" if port else ""
+            raise CrawlerError(f"the demo site did not start{where}")
         yield address
     finally:
         site.stdin.close()

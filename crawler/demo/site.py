@@ -102,8 +102,8 @@ def app(site: Site) -> web.Application:
     return application
 
 
-async def serve() -> None:
-    """Make the pictures, listen on a free port, print the address, and stay until told to stop."""
+async def serve(port: int = 0) -> None:
+    """Make the pictures, listen on `port` (0: a free one), print the address, and stay until told to stop."""
     stop = asyncio.Event()
     _stop_on_signals(stop)
     _stop_on_end_of_input(stop)
@@ -114,7 +114,7 @@ async def serve() -> None:
     runner = web.AppRunner(app(site), access_log=None, shutdown_timeout=0.2)
     await runner.setup()
     try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        await web.TCPSite(runner, "127.0.0.1", port, reuse_address=True).start()
         print(f"http://127.0.0.1:{runner.addresses[0][1]}", flush=True)
         await stop.wait()
     finally:
@@ -213,4 +213,4 @@ def _size(request: web.Request) -> tuple[int, int]:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve())
+    asyncio.run(serve(int(sys.argv[1]) if len(sys.argv) > 1 else 0))

@@ -11,14 +11,15 @@ from crawler import urls
 from crawler.clock import Clock
 from crawler.model import Target
 
-WINDOW = 4096
+WINDOW = 2048
 """Targets held at once. Bounds the memory: the input is read only as fast as targets leave."""
 
 
 class _Host:
-    __slots__ = ("active", "queue", "turning")
+    __slots__ = ("active", "key", "queue", "turning")
 
-    def __init__(self) -> None:
+    def __init__(self, key: str) -> None:
+        self.key = key
         self.queue: deque[Target] = deque()
         self.active = 0
         self.turning = False  # stands in the line of hosts that can give a target
@@ -33,10 +34,10 @@ class HostFrontier:
         self._window = window
         self._hosts: dict[str, _Host] = {}
         self._turns: deque[_Host] = deque()
+        self._taken: dict[int, _Host] = {}
         self._later: list[tuple[float, int, Target]] = []
         self._order = count()
         self._queued = 0
-        self._out = 0
         self._closed = self._stopped = False
         self._room: asyncio.Future[None] | None = None
         self._change: asyncio.Future[None] | None = None
@@ -64,20 +65,18 @@ class HostFrontier:
             self._wake_due()
             if self._turns:
                 return self._next()
-            if self._closed and not (self._out or self._later):
+            if self._closed and not (self._taken or self._later):
                 break
             await self._wait()
         self._silence()
         return None
 
     def release(self, target: Target) -> None:
-        key = urls.host_key(urls.parse(target.url))
-        host = self._hosts[key]
+        host = self._taken.pop(target.index)
         host.active -= 1
-        self._out -= 1
         self._line_up(host)
         if not host.active and not host.queue:
-            del self._hosts[key]  # a million hosts pass by; only those with work are kept
+            del self._hosts[host.key]  # a million hosts pass by; only those with work are kept
         _wake(self._change)
 
     def retry(self, target: Target, delay: float) -> None:
@@ -89,7 +88,10 @@ class HostFrontier:
         return self._queued + len(self._later)
 
     def _enqueue(self, target: Target) -> None:
-        host = self._hosts.setdefault(urls.host_key(urls.parse(target.url)), _Host())
+        key = urls.host_key(urls.parse(target.url))
+        host = self._hosts.get(key)
+        if host is None:
+            host = self._hosts[key] = _Host(key)
         host.queue.append(target)
         self._queued += 1
         self._line_up(host)
@@ -106,7 +108,7 @@ class HostFrontier:
         target = host.queue.popleft()
         host.active += 1
         self._queued -= 1
-        self._out += 1
+        self._taken[target.index] = host
         self._line_up(host)
         _wake(self._room)
         return target

@@ -1,0 +1,96 @@
+"""Every example runs as a user would run it."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from aiohttp import ClientSession, web
+
+from tests.servers.handle import Faults
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def run_example(name: str, *arguments: str) -> str:
+    command = [sys.executable, str(EXAMPLES / name), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_every_example_has_a_test() -> None:
+    tested = {"embed_in_a_service.py", "first_exercise.py", "watch_outcomes.py"}
+    assert {path.name for path in EXAMPLES.glob("*.py")} == tested
+
+
+def test_first_exercise_fetches_five_pictures(faults: Faults, tmp_path: Path) -> None:
+    said = run_example("first_exercise.py", faults.url("good.jpg"), str(tmp_path / "out"), "--allow-private")
+    assert said.startswith("5 pictures")
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.jpg")) == [f"img_{n}.jpg" for n in range(5)]
+
+
+def test_watching_outcomes_stops_when_there_are_enough(faults: Faults, tmp_path: Path) -> None:
+    urls = tmp_path / "urls.txt"
+    urls.write_text("\n".join([faults.url("status/404"), *(faults.url(f"tiny/{n}.jpg") for n in range(200))]))
+    said = run_example("watch_outcomes.py", str(urls), str(tmp_path / "out"), "20", "--allow-private")
+    assert "not_found" in said
+    assert "stopped" in said.splitlines()[-1]
+    lines = (tmp_path / "out/metadata.jsonl").read_text().splitlines()
+    assert len(lines) == len(list((tmp_path / "out").rglob("*.jpg"))) >= 20
+
+
+@pytest.fixture
+def make_app() -> Callable[..., web.Application]:
+    """The service of the example."""
+    make: Callable[..., web.Application] = runpy.run_path(str(EXAMPLES / "embed_in_a_service.py"))["make_app"]
+    return make
+
+
+async def test_service_makes_thumbnails_of_posted_urls(faults: Faults, make_app: Callable[..., web.Application]) -> None:
+    runner = web.AppRunner(make_app(allow_private=True))
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        service = f"http://127.0.0.1:{runner.addresses[0][1]}/thumbnail"
+        async with ClientSession() as client:
+            async with client.post(service, data=faults.url("good.jpg?w=640&h=320")) as answer:
+                assert answer.status == 200
+                assert answer.content_type == "image/webp"
+                assert (await answer.read())[8:12] == b"WEBP"
+            async with client.post(service, data=faults.url("status/404")) as answer:
+                assert answer.status == 422
+                assert (await answer.json())["reason"] == "not_found"
+    finally:
+        await runner.cleanup()
+
+
+async def test_service_refuses_private_addresses(faults: Faults, make_app: Callable[..., web.Application]) -> None:
+    runner = web.AppRunner(make_app())
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        service = f"http://127.0.0.1:{runner.addresses[0][1]}/thumbnail"
+        async with ClientSession() as client, client.post(service, data=faults.url("good.jpg")) as answer:
+            assert answer.status == 422
+            assert json.loads(await answer.text())["reason"] == "blocked_address"
+    finally:
+        await runner.cleanup()
+
+
+@pytest.mark.parametrize("guard", [True, False])
+def test_a_script_without_main_guard_is_told_so(faults: Faults, tmp_path: Path, guard: bool) -> None:
+    call = f"asyncio.run(crawl(Settings.of({faults.url('tiny/1.jpg')!r}, output={str(tmp_path / 'out')!r}, allow_private=True)))"
+    script = tmp_path / "script.py"
+    guarded = f'if __name__ == "__main__":\n    {call}' if guard else call
+    script.write_text(f"import asyncio\nfrom crawler import Settings, crawl\n{guarded}\n")
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode == 0) is guard
+    assert guard or "__main__" in done.stderr.splitlines()[-1]
+
+
