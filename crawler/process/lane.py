@@ -18,6 +18,9 @@ from crawler.settings import ProcessSettings
 
 _START_SECONDS = 60.0
 
+Results = list[worker.Done | worker.Failed]
+Work = Callable[[list[bytes]], Results]
+
 
 def worker_context() -> BaseContext:
     """How workers are started. Never fork: a loop and threads are running here, and a fork copies their locks."""
@@ -31,9 +34,10 @@ def worker_context() -> BaseContext:
 class Lane:
     """A worker that can be started again. `generation` counts its lives, so that late news of an old one are known as such."""
 
-    def __init__(self, settings: ProcessSettings, context: BaseContext) -> None:
+    def __init__(self, settings: ProcessSettings, context: BaseContext, work: Work) -> None:
         self._settings = settings
         self._context = context
+        self._work = work
         self._executor: ProcessPoolExecutor | None = None
         self._process: BaseProcess | None = None
         self.generation = 0
@@ -48,10 +52,10 @@ class Lane:
         await asyncio.to_thread(self._start)
         self.ready = True
 
-    def submit(self, bodies: list[bytes], landed: Callable[[Future[list[worker.Done | worker.Failed]]], None]) -> None:
+    def submit(self, bodies: list[bytes], landed: Callable[[Future[Results]], None]) -> None:
         """Queue a batch; `landed` is called in another thread when it is done or the worker is gone."""
         assert self._executor is not None
-        self._executor.submit(worker.work, bodies).add_done_callback(landed)
+        self._executor.submit(self._work, bodies).add_done_callback(landed)
 
     async def bury(self) -> int | None:
         """Clear away a dead worker. Returns its exit code, negative for a signal, None if it is not known."""
@@ -80,4 +84,4 @@ class Lane:
         return process.exitcode if process is not None else None
 
 
-__all__ = ["BrokenProcessPool", "Lane", "worker_context"]
+__all__ = ["BrokenProcessPool", "Lane", "Results", "Work", "worker_context"]

@@ -16,8 +16,8 @@ from types import TracebackType
 
 from crawler.errors import WorkersFailed
 from crawler.model import Fetched, Miss, Picture, Reason
-from crawler.process.lane import BrokenProcessPool, Lane, worker_context
-from crawler.process.worker import Done, Failed
+from crawler.process.lane import BrokenProcessPool, Lane, Results, Work, worker_context
+from crawler.process.worker import Done, Failed, work
 from crawler.settings import ProcessSettings
 
 BATCH_ITEMS = 8
@@ -43,10 +43,15 @@ _Batch = list[_Job]
 
 
 class WorkerPool:
-    """The Processor: `settings.workers` processes (0: one a core). Opened and closed on the loop that uses it."""
+    """The Processor: `settings.workers` processes (0: one a core). Opened and closed on the loop that uses it.
 
-    def __init__(self, settings: ProcessSettings) -> None:
-        self._lanes = [Lane(settings, worker_context()) for _ in range(settings.workers or _cores())]
+    Args:
+        work: what a worker does with a batch; a function of a module, so that a worker can import it.
+    """
+
+    def __init__(self, settings: ProcessSettings, work: Work = work) -> None:
+        context = worker_context()
+        self._lanes = [Lane(settings, context, work) for _ in range(settings.workers or _cores())]
         self._settings = settings
         self._queue: deque[_Job] = deque()
         self._at: dict[Lane, deque[_Batch]] = {lane: deque() for lane in self._lanes}
@@ -109,7 +114,7 @@ class WorkerPool:
     def _submit(self, lane: Lane, batch: _Batch) -> None:
         generation = lane.generation
 
-        def landed(future: Future[list[Done | Failed]]) -> None:
+        def landed(future: Future[Results]) -> None:
             try:
                 self._loop.call_soon_threadsafe(self._landed, lane, generation, batch, future)
             except RuntimeError:
@@ -121,7 +126,7 @@ class WorkerPool:
         except BrokenProcessPool:
             self._crashed(lane)
 
-    def _landed(self, lane: Lane, generation: int, batch: _Batch, future: Future[list[Done | Failed]]) -> None:
+    def _landed(self, lane: Lane, generation: int, batch: _Batch, future: Future[Results]) -> None:
         if generation != lane.generation or not lane.ready:
             return  # its pictures have been taken care of when that worker died
         if future.cancelled() or future.exception() is not None:

@@ -1,0 +1,1 @@
+"""Documentation, and the small programs that write the parts of it that are in the code already."""

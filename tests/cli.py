@@ -1,0 +1,126 @@
+"""Runs the command line as a user does: a process of its own, its output taken apart, every wait bounded."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+LIMIT: Final = 60.0
+CHECKOUT: Final = Path(__file__).resolve().parents[1]
+BOOKKEEPING: Final = ".crawler"
+
+Process = subprocess.Popen[str]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The last line on stdout."""
+        found: dict[str, Any] = json.loads(self.out.splitlines()[-1])
+        return found
+
+
+def command(*words: object) -> list[str]:
+    return [sys.executable, "-m", "crawler", *map(str, words)]
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """Ours without the crawler's settings, in a terminal so wide that no line of a report is folded."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("CRAWLER_")}
+    return kept | {"PYTHONPATH": str(CHECKOUT), "PYTHONWARNINGS": "always::ResourceWarning", "COLUMNS": "1000"} | extra
+
+
+def crawler(
+    *words: object,
+    stdin: str = "",
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    limit: float = LIMIT,
+) -> Ended:
+    """Run `python -m crawler WORDS` to its end; a run that goes on after `limit` seconds is an error."""
+    done = subprocess.run(
+        command(*words), input=stdin, env=environment(**(env or {})), cwd=cwd, timeout=limit, capture_output=True, text=True
+    )
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
+@contextlib.contextmanager
+def started(*words: object, **extra: str) -> Iterator[Process]:
+    """The command while it runs, leader of a process group so that a Ctrl-C can reach all of it."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command(*words),
+        stdin=subprocess.DEVNULL,
+        stdout=pipe,
+        stderr=pipe,
+        env=environment(**extra),
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def ended(process: Process, limit: float = LIMIT) -> Ended:
+    out, err = process.communicate(timeout=limit)
+    return Ended(process.returncode, out, err)
+
+
+def wait_until(true: Callable[[], object], what: str, limit: float = LIMIT) -> None:
+    """Look again and again until it is true; after `limit` seconds it is an error."""
+    end = time.monotonic() + limit
+    while not true():
+        assert time.monotonic() < end, f"{what} did not happen within {limit:g} s"
+        time.sleep(0.02)
+
+
+def metadata(folder: Path) -> list[dict[str, Any]]:
+    """The lines of metadata.jsonl, none if there is no file."""
+    path = folder / "metadata.jsonl"
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+def pictures(folder: Path) -> list[str]:
+    """Every file below `folder` but metadata and bookkeeping, sorted."""
+    files = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return sorted(path.as_posix() for path in files if path.parts[0] not in (BOOKKEEPING, "metadata.jsonl"))
+
+
+def check_agreement(folder: Path) -> None:
+    """Files and metadata are the same set, one to one, and nothing half done is left."""
+    named = [row["file_name"] for row in metadata(folder)]
+    assert sorted(named) == pictures(folder)
+    assert not list((folder / BOOKKEEPING).glob("tmp/*"))
+
+
+@contextlib.contextmanager
+def demo_site() -> Iterator[str]:
+    """The address of a running demo site."""
+    pipe = subprocess.PIPE
+    site = [sys.executable, "-m", "crawler.demo.site"]
+    with subprocess.Popen(site, stdin=pipe, stdout=pipe, env=environment(), text=True) as process:
+        try:
+            assert process.stdout is not None
+            ready, _, _ = select.select([process.stdout], [], [], LIMIT)
+            assert ready, "the demo site did not print its address in time"
+            yield process.stdout.readline().strip()
+        finally:
+            process.kill()
