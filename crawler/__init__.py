@@ -3,12 +3,13 @@
 # The house, top floor first; imports go down only, rooms of one floor do not know each other (setup.cfg, tests):
 #   cli                              the command line: the only code with signals, exit codes and a loop of its own
 #   demo                             a small site to try it on
-#   api                              Settings in, a run out: Crawler, crawl
+#   api verify                       Settings in, a run out: Crawler, crawl; a run against the disk
 #   pipeline                         the loop: bounded stages; knows only ports
 #   inputs frontier fetch process    targets, their order, their bytes, their pixels
 #   store state report               files, journal, counters
 #   ports                            what the pipeline needs from each part: the only seam
-#   settings model urls batcher      values, addresses, a thread that works in batches
+#   settings                         what a run can be told
+#   model urls batcher               values, addresses, a thread that works in batches
 #   errors clock disk                the error tree, time, what a file system refuses
 
 from __future__ import annotations

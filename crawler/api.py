@@ -287,7 +287,9 @@ async def _open_output(settings: Settings, clock: Clock, stack: AsyncExitStack) 
     store = FileStore(folder, settings.store.name, durable)
     ledger = MetadataLedger(folder, store, durable)
     # The journal first: its lock is what makes the folder ours.
-    journal = await stack.enter_async_context(FolderJournal(folder, output_settings(settings), ledger, clock, durable))
+    retry = settings.state.retry_missed
+    journal = FolderJournal(folder, output_settings(settings), ledger, clock, durable, retry)
+    await stack.enter_async_context(journal)
     return journal, await stack.enter_async_context(store)
 
 

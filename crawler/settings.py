@@ -13,6 +13,7 @@ from string import Formatter
 from typing import Any, Literal, get_args
 
 from crawler.errors import SettingsError
+from crawler.model import Reason
 
 VERSION = "0.1.0"
 
@@ -189,6 +190,13 @@ class StateSettings:
 
     durable: bool = False
     """Flush every picture and every commit to the disk at once: safe against a power loss, and slower."""
+    retry_missed: str = ""
+    """Try only targets again that an earlier run missed: `later` (what can get better; also without a value), `all`, or the name of a reason."""
+
+    def __post_init__(self) -> None:
+        choices = ("", "later", "all", *(reason.value for reason in Reason))
+        if self.retry_missed not in choices:
+            raise SettingsError("retry_missed", f"{self.retry_missed!r} given, must be one of {', '.join(choices[1:])}")
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,13 @@ def crawler(
 ) -> Ended:
     """Run `python -m crawler WORDS` to its end; a run that goes on after `limit` seconds is an error."""
     done = subprocess.run(
-        command(*words), input=stdin, env=environment(**(env or {})), cwd=cwd, timeout=limit, capture_output=True, text=True
+        command(*words),
+        input=stdin,
+        env=environment(**(env or {})),
+        cwd=cwd,
+        timeout=limit,
+        capture_output=True,
+        text=True,
     )
     return Ended(done.returncode, done.stdout, done.stderr)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.argument import ArgumentCollection
@@ -13,6 +13,7 @@ from cyclopts.config import Env, Toml
 
 from crawler.cli.flags import FetchFlags, InputFlags, ProcessFlags, StoreFlags, as_toml, plain
 from crawler.errors import CrawlerError, InputMissing, NotARun, SettingsChanged, SettingsError
+from crawler.model import Reason
 from crawler.settings import VERSION, FrontierSettings, ReportSettings, StateSettings
 
 _STDIN = "<standard input>"  # what a lone "-" is called while flags are parsed, where it would look like a flag
@@ -113,9 +114,73 @@ def demo(
     return run_demo(output, quiet=quiet, json_summary=json)
 
 
+@app.command
+def status(folder: Path, /, *, json: Annotated[bool, Parameter(negative="")] = False) -> int:
+    """Show a run from its journal: counts, reasons, worst hosts, rate over time. Also while it runs.
+
+    Parameters
+    ----------
+    folder
+        The output folder of the run.
+    json
+        Print one JSON object.
+    """
+    from crawler.cli.inspect import show_status
+
+    return show_status(folder, as_json=json)
+
+
+@app.command
+def misses(
+    folder: Path,
+    /,
+    *,
+    reason: str | None = None,
+    format: Literal["txt", "jsonl", "csv"] = "txt",
+) -> int:
+    """Print the targets that a run missed, to be read or piped: `misses DIR | crawler run - -o OTHER`.
+
+    Parameters
+    ----------
+    folder
+        The output folder of the run.
+    reason
+        Only those missed for this reason.
+    format
+        txt prints addresses only; jsonl and csv all that is known.
+    """
+    from crawler.cli.inspect import print_misses
+
+    return print_misses(folder, reason, format)
+
+
+@app.command
+def verify(
+    folder: Path,
+    /,
+    *,
+    repair: Annotated[bool, Parameter(negative="")] = False,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Check every stored picture of a run: present, right size, same bytes, decodes. Exit code 1 if one is not.
+
+    Parameters
+    ----------
+    folder
+        The output folder of the run.
+    repair
+        Mark what is wrong, so that the next run does it again; damaged files are removed.
+    json
+        Print one JSON object.
+    """
+    from crawler.cli.inspect import verify_folder
+
+    return verify_folder(folder, repair=repair, as_json=json)
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command line and exit with its code."""
-    words = [_STDIN if word == "-" else word for word in (sys.argv[1:] if arguments is None else arguments)]
+    words = list(_words(sys.argv[1:] if arguments is None else arguments))
     try:
         code: Any = app(words, exit_on_error=False, print_error=False)
     except CycloptsError as error:
@@ -125,6 +190,21 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except KeyboardInterrupt:
         code = 130
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _words(arguments: Sequence[str]) -> Iterator[str]:
+    """The words of a command line, with those made plain that a parser of flags would misread."""
+    for at, word in enumerate(arguments):
+        if word == "-":
+            yield _STDIN
+        elif word == "--retry-missed" and not _is_choice(arguments[at + 1 : at + 2]):
+            yield "--retry-missed=later"  # the value may be left out
+        else:
+            yield word
+
+
+def _is_choice(following: Sequence[str]) -> bool:
+    return bool(following) and following[0] in ("later", "all", *(reason.value for reason in Reason))
 
 
 def _complain(error: Exception, code: int) -> int:

@@ -17,7 +17,7 @@ from crawler.batcher import Batcher
 from crawler.clock import Clock
 from crawler.disk import disk_errors
 from crawler.errors import InputChanged, JournalError, SettingsChanged
-from crawler.model import Outcome, Record, Target
+from crawler.model import Outcome, Reason, Record, Target
 from crawler.ports import Ledger
 from crawler.state.lock import FolderLock
 from crawler.state.schema import connect, damaged
@@ -28,7 +28,7 @@ _MOST_PENDING = 2048
 _LONGEST_DETAIL = 300
 COMMIT_SECONDS = 0.05
 """Rest between two commits: what a kill can cost, in time, besides what is under way."""
-_RECORD_COLUMNS = (
+RECORD_COLUMNS = (
     "file_name, id, url, coalesce(final_url, url), sha256, coalesce(digest, sha256), width, height, "
     "original_width, original_height, format, bytes, coalesce(content_type, ''), ended_at"
 )
@@ -43,12 +43,19 @@ class FolderJournal:
         output_settings: what decides how pictures look and are called. A later run in the folder must agree.
         ledger: written in step with the journal.
         durable: every commit reaches the disk before it counts (SQLite synchronous=FULL).
+        retry_missed: `later`, `all` or the name of a reason: only targets that were missed so are not settled.
 
     Raises, on entering: RunLocked, SettingsChanged, JournalError.
     """
 
     def __init__(
-        self, folder: Path, output_settings: Mapping[str, Any], ledger: Ledger, clock: Clock, durable: bool = False
+        self,
+        folder: Path,
+        output_settings: Mapping[str, Any],
+        ledger: Ledger,
+        clock: Clock,
+        durable: bool = False,
+        retry_missed: str = "",
     ) -> None:
         self._folder = folder
         self._path = folder / FOLDER / FILE
@@ -56,6 +63,7 @@ class FolderJournal:
         self._ledger = ledger
         self._clock = clock
         self._durable = durable
+        self._again = retried_reasons(retry_missed)
         self._last_known = -1
         self._failure: BaseException | None = None
 
@@ -75,7 +83,7 @@ class FolderJournal:
 
     async def settled(self, targets: Sequence[Target]) -> Sequence[Target]:
         if not targets or targets[0].index > self._last_known:
-            return ()
+            return targets if self._again else ()
         return await self._batcher.call(lambda: self._known(targets))
 
     async def settle(self, outcome: Outcome) -> None:
@@ -139,9 +147,9 @@ class FolderJournal:
     def _known(self, targets: Sequence[Target]) -> Sequence[Target]:
         with self._guarded():
             rows = self._db.execute(
-                "SELECT id, url FROM targets WHERE id BETWEEN ? AND ?", (targets[0].index, targets[-1].index)
+                "SELECT id, url, reason FROM targets WHERE id BETWEEN ? AND ?", (targets[0].index, targets[-1].index)
             ).fetchall()
-        known = dict(rows)
+        known = {index: url for index, url, _ in rows}
         for target in targets:
             if known.get(target.index, target.url) != target.url:
                 raise InputChanged(
@@ -149,6 +157,9 @@ class FolderJournal:
                     f"{known[target.index]} when {self._folder} was made; lines may only be added at the end of a list. "
                     "Give the same list, or another output folder"
                 )
+        if self._again:
+            again = {index for index, _, reason in rows if reason in self._again}
+            return [target for target in targets if target.index not in again]
         return [target for target in targets if target.index in known]
 
     def _check_settings(self) -> None:
@@ -165,7 +176,7 @@ class FolderJournal:
             )
 
     def _records(self) -> Iterator[Record]:
-        rows = self._db.execute(f"SELECT {_RECORD_COLUMNS} FROM targets WHERE reason IS NULL ORDER BY id")
+        rows = self._db.execute(f"SELECT {RECORD_COLUMNS} FROM targets WHERE reason IS NULL ORDER BY id")
         return (Record(*values) for values in rows)
 
     def _has(self, index: int, name: str) -> bool:
@@ -191,6 +202,13 @@ class FolderJournal:
             ) from error
         except sqlite3.DatabaseError as error:
             raise damaged(self._path, error) from error
+
+
+def retried_reasons(choice: str) -> frozenset[str]:
+    """The names of reasons behind `later`, `all` or one name; none for an empty choice."""
+    if choice in ("later", "all"):
+        return frozenset(reason.value for reason in Reason if choice == "all" or reason.later)
+    return frozenset((choice,)) if choice else frozenset()
 
 
 _INSERT = f"INSERT OR REPLACE INTO targets VALUES ({', '.join('?' * 20)})"

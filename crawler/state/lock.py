@@ -22,9 +22,9 @@ class FolderLock:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            holder = read_holder(self._file.fileno())
+            who = _written(self._file.fileno())
             self._file.close()
-            raise RunLocked(f"{path.parent.parent}: another run is using this folder ({holder})") from None
+            raise RunLocked(f"{path.parent.parent}: another run is using this folder ({who})") from None
         self._file.truncate(0)
         self._file.write(f"process {os.getpid()} on {socket.gethostname()}")
         self._file.flush()
@@ -34,7 +34,7 @@ class FolderLock:
         self._file.close()
 
 
-def is_locked(path: Path) -> str | None:
+def holder(path: Path) -> str | None:
     """Who holds the lock, None if nobody does. Changes nothing."""
     if not path.exists():
         return None
@@ -42,9 +42,9 @@ def is_locked(path: Path) -> str | None:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except OSError:
-            return read_holder(file.fileno())
+            return _written(file.fileno())
     return None
 
 
-def read_holder(descriptor: int) -> str:
+def _written(descriptor: int) -> str:
     return os.pread(descriptor, 200, 0).decode(errors="replace") or "unknown process"

@@ -57,7 +57,7 @@ def connect(path: Path, durable: bool = False) -> sqlite3.Connection:
 def connect_to_read(path: Path) -> sqlite3.Connection:
     """Open an existing journal to look at it, also while a run writes it."""
     try:
-        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=10)
+        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=10, check_same_thread=False)
         _check(connection, path)
         if connection.execute("PRAGMA user_version").fetchone()[0] != VERSION:
             raise JournalError(f"{path}: written by an older version; run the crawl again once to bring it up to date")

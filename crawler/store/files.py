@@ -22,7 +22,8 @@ _BATCH = 32
 class FileStore:
     """A Store that writes each picture to `folder` under the name its template gives.
 
-    A name that is taken gets the target's number added: no picture ever replaces another.
+    A name that is taken gets the target's number added: no picture ever replaces another. Only pictures that are named
+    by their content share a file when they are the same.
 
     Args:
         durable: flush every file and its folder to the disk before it counts as stored.
@@ -67,19 +68,32 @@ class FileStore:
 
     def _write(self, pictures: list[Picture]) -> list[Receipt]:
         with disk_errors(self._folder):
-            written = [self._write_temporary(picture) for picture in pictures]
-            names: dict[str, int] = {}
-            for picture in pictures:
-                names[self._free_name(picture, names)] = picture.target.index
-            self._intents.announce(names, self._durable)
-            for temporary, name in zip(written, names, strict=True):
+            named = [(picture, file_name(self._template, picture)) for picture in pictures]
+            fresh: dict[str, Picture] = {}
+            receipts = [self._assign(picture, name, fresh) for picture, name in named]
+            written = [self._write_temporary(picture) for picture in fresh.values()]
+            self._intents.announce({name: picture.target.index for name, picture in fresh.items()}, self._durable)
+            for temporary, name in zip(written, fresh, strict=True):
                 os.replace(temporary, self._folder / name)
             if self._durable:
-                for parent in {(self._folder / name).parent for name in names}:
+                for parent in {(self._folder / name).parent for name in fresh}:
                     _flush_folder(parent)
-        return [
-            Receipt(name, len(picture.data), _digest(picture)) for picture, name in zip(pictures, names, strict=True)
-        ]
+        return receipts
+
+    def _assign(self, picture: Picture, name: str, fresh: dict[str, Picture]) -> Receipt:
+        """Give a picture its file. One that is named by its content and is there already is not written again."""
+        self._make_parent(self._folder / name)
+        if name in fresh or os.path.lexists(self._folder / name):
+            if "{sha256}" in self._template:
+                return Receipt(name, len(picture.data), _digest(picture))
+            name = numbered(name, picture.target.index)
+        fresh[name] = picture
+        return Receipt(name, len(picture.data), _digest(picture))
+
+    def _make_parent(self, path: Path) -> None:
+        if path.parent not in self._made:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._made.add(path.parent)
 
     def _write_temporary(self, picture: Picture) -> Path:
         path = self._temporary / str(picture.target.index)
@@ -90,16 +104,6 @@ class FileStore:
             if self._durable:
                 os.fsync(file.fileno())
         return path
-
-    def _free_name(self, picture: Picture, taken: dict[str, int]) -> str:
-        name = file_name(self._template, picture)
-        path = self._folder / name
-        if path.parent not in self._made:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._made.add(path.parent)
-        if name in taken or os.path.lexists(path):
-            name = numbered(name, picture.target.index)
-        return name
 
 
 def _digest(picture: Picture) -> bytes:

@@ -1,0 +1,34 @@
+"""Takes records out of a journal, so that the next run does their targets again. Holds the folder's lock while it does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from crawler.disk import disk_errors
+from crawler.model import Record
+from crawler.state.journal import FILE, FOLDER
+from crawler.state.lock import FolderLock
+from crawler.state.schema import connect
+
+
+def forget(folder: Path, records: Sequence[Record]) -> None:
+    """Forget these pictures: their files are removed, their metadata is written anew by the next run.
+
+    Raises:
+        RunLocked: a run is using the folder.
+    """
+    lock = FolderLock(folder / FOLDER / "lock")
+    try:
+        db = connect(folder / FOLDER / FILE)
+        with disk_errors(folder):
+            for record in records:
+                (folder / record.file_name).unlink(missing_ok=True)
+        db.execute("BEGIN IMMEDIATE")
+        db.executemany("DELETE FROM targets WHERE id = ?", [(record.index,) for record in records])
+        # A mark beyond the end of any file: the next run writes the metadata anew from the records.
+        db.execute("INSERT OR REPLACE INTO facts VALUES ('mark', ?)", (1 << 62,))
+        db.execute("COMMIT")
+        db.close()
+    finally:
+        lock.close()

@@ -1,0 +1,86 @@
+"""Every stored record of a run against the disk: is the file there, the right size, the same bytes, and a picture?"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+from crawler.errors import RunLocked
+from crawler.model import Fetched, Miss, Record, Target
+from crawler.process.pool import WorkerPool
+from crawler.settings import ProcessSettings
+from crawler.state.reader import RunReader
+from crawler.state.repair import forget
+
+_AT_ONCE = 64
+_ANY_SIZE = 1 << 40  # what was stored was allowed when it was stored
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong with one stored picture."""
+
+    record: Record
+    kind: Literal["missing", "size", "hash", "decode"]
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """The result of a check: how many records there were, and what was wrong with some."""
+
+    records: int
+    faults: list[Fault]
+
+
+async def verify(folder: Path, repair: bool = False) -> Checked:
+    """Check every stored picture of the run in `folder`. With `repair` the next run does the faulty ones again.
+
+    Raises:
+        NotARun, JournalError: there is nothing to check. RunLocked: a run is using the folder; nothing is touched.
+    """
+    reader = await asyncio.to_thread(RunReader, folder)
+    status = await asyncio.to_thread(reader.status)
+    if status.running:
+        raise RunLocked(f"{folder}: a run is using this folder ({status.running}); verify it when the run has ended")
+    faults = []
+    async with WorkerPool(ProcessSettings(encode="original", max_pixels=_ANY_SIZE)) as pool:
+        records = reader.records()
+        while batch := await asyncio.to_thread(lambda: list(islice(records, _AT_ONCE))):
+            found = await asyncio.gather(*(_check(folder, record, pool) for record in batch))
+            faults += [fault for fault in found if fault is not None]
+    if repair and faults:
+        await asyncio.to_thread(forget, folder, [fault.record for fault in faults])
+    return Checked(status.stored, faults)
+
+
+async def _check(folder: Path, record: Record, pool: WorkerPool) -> Fault | None:
+    data = await asyncio.to_thread(_read, folder, record)
+    if isinstance(data, Fault):
+        return data
+    result = await pool.process(Fetched(Target(record.index, record.url), data, "", 200, "", 0.0, 0.0))
+    return Fault(record, "decode", f"{result.reason.value}: {result.detail}") if isinstance(result, Miss) else None
+
+
+def _read(folder: Path, record: Record) -> bytes | Fault:
+    try:
+        data = (folder / record.file_name).read_bytes()
+    except FileNotFoundError:
+        return Fault(record, "missing", "there is no such file")
+    except OSError as error:
+        return Fault(record, "missing", f"cannot be read: {error.strerror or error}")
+    if len(data) != record.bytes:
+        return Fault(record, "size", f"{len(data)} bytes, {record.bytes} were stored")
+    if hashlib.sha256(data).digest() != record.digest:
+        return Fault(record, "hash", "other bytes than were stored")
+    return data
+
+
+def fault_lines(faults: Iterable[Fault]) -> Iterable[str]:
+    """One line for each fault."""
+    return (f"{fault.kind}\t{fault.record.file_name}\t{fault.detail}" for fault in faults)
