@@ -222,9 +222,7 @@ def _scene(rng: random.Random, size: tuple[int, int]) -> Image.Image:
     return image.point([min(255, round(value * gain)) for gain in tint for value in range(256)])
 
 
-def _crop(
-    rng: random.Random, source: tuple[int, int], size: tuple[int, int]
-) -> tuple[float, float, float, float]:
+def _crop(rng: random.Random, source: tuple[int, int], size: tuple[int, int]) -> tuple[float, float, float, float]:
     """A box of the shape of `size`, 60% to 100% of the largest that fits into `source`."""
     scale = min(source[0] / size[0], source[1] / size[1]) * rng.uniform(0.6, 1.0)
     width, height = size[0] * scale, size[1] * scale
@@ -293,9 +291,7 @@ def _source(path: Path) -> Image.Image:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.corpus", description=__doc__)
-    parser.add_argument(
-        "--folder", type=Path, default=default_root(), help="default $CRAWLER_BENCH or bench-data"
-    )
+    parser.add_argument("--folder", type=Path, default=default_root(), help="default $CRAWLER_BENCH or bench-data")
     parser.add_argument("--count", type=int, default=2000, help="pictures of the mixed corpus")
     parser.add_argument("--photographs", type=int, default=0, metavar="N", help="also make N of 2000x3000")
     parser.add_argument("--seed", type=int, default=1)

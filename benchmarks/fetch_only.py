@@ -75,7 +75,9 @@ def main() -> None:
             for _ in range(arguments.repeat):
                 theirs, mine = (runner.run(run(urls, arguments.concurrency)) for run in (bare, ours))
                 ratios.append(theirs.wall / mine.wall)
-                print(f"bare {theirs.each(len(urls))}\nours {mine.each(len(urls))}   ratio {ratios[-1]:.3f}", flush=True)
+                print(
+                    f"bare {theirs.each(len(urls))}\nours {mine.each(len(urls))}   ratio {ratios[-1]:.3f}", flush=True
+                )
     print(f"client to bare loop: {statistics.median(ratios):.3f} (median of {len(ratios)})")
 
 

@@ -120,11 +120,17 @@ def report(kind: str, count: int, urls: Path, scratch: Path) -> None:
     assert again["skipped"] == count, again
     size = (folder / ".crawler/journal.sqlite").stat().st_size
     began = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "crawler", "status", str(folder), "--json"], check=False, capture_output=True, timeout=600)
+    subprocess.run(
+        [sys.executable, "-m", "crawler", "status", str(folder), "--json"],
+        check=False,
+        capture_output=True,
+        timeout=600,
+    )
     status = time.perf_counter() - began
     print(
         f"{count:>9,} targets   {first['seconds'] / count * 1e6:7.1f} us each   peak {first['peak']:6.1f} MiB   "
-        f"resume {again['seconds']:6.2f} s, peak {again['peak']:6.1f} MiB   status {status:5.2f} s   journal {size / count:5.1f} bytes a row",
+        f"resume {again['seconds']:6.2f} s, peak {again['peak']:6.1f} MiB   status {status:5.2f} s   "
+        f"journal {size / count:5.1f} bytes a row",
         flush=True,
     )
 

@@ -51,7 +51,15 @@ def plain(folder: Path, count: int, size: int) -> Cost:
 
 
 def _picture(index: int, size: int) -> Picture:
-    fetched = Fetched(Target(index, f"http://bench.invalid/{index}.jpg"), b"", f"http://bench.invalid/{index}.jpg", 200, "image/jpeg", 1.7e9, 0.1)
+    fetched = Fetched(
+        Target(index, f"http://bench.invalid/{index}.jpg"),
+        b"",
+        f"http://bench.invalid/{index}.jpg",
+        200,
+        "image/jpeg",
+        1.7e9,
+        0.1,
+    )
     data = index.to_bytes(8, "big") * (size // 8)
     return Picture(fetched, data, "jpeg", "jpg", 256, 256, 1024, 1024, "jpeg", b"\0" * 32)
 
@@ -70,7 +78,10 @@ def main() -> None:
                 bare = plain(Path(scratch) / "plain", arguments.count, arguments.bytes)
                 mine = runner.run(ours(Path(scratch) / "ours", arguments.count, arguments.bytes))
                 ratios.append(bare.wall / mine.wall)
-                print(f"plain {bare.each(arguments.count)}\nours  {mine.each(arguments.count)}   ratio {ratios[-1]:.3f}", flush=True)
+                print(
+                    f"plain {bare.each(arguments.count)}\nours  {mine.each(arguments.count)}   ratio {ratios[-1]:.3f}",
+                    flush=True,
+                )
     print(f"store to plain writes: {statistics.median(ratios):.3f} (median of {len(ratios)})")
 
 

@@ -65,13 +65,18 @@ def _one(urls: Path, output: Path) -> Run:
 
 def _other(arguments: argparse.Namespace, urls: Path, output: Path) -> rival.Run:
     result = rival.run(arguments.rival, urls, rival.Setting(arguments.processes, arguments.threads), output)
-    print(f"img2dataset  {result.successes / result.wall:8.1f} /s   steady {result.rate:.1f} /s   all {result.cpu_each:.2f} ms", flush=True)
+    print(
+        f"img2dataset  {result.successes / result.wall:8.1f} /s   steady {result.rate:.1f} /s   all {result.cpu_each:.2f} ms",
+        flush=True,
+    )
     return result
 
 
 def _report(ours: list[Run], theirs: list[rival.Run], scratch: Path, originals: Path) -> None:
     rate = statistics.median(run.rate for run in ours)
-    print(f"\ncrawler: {rate:.1f} pictures/s, parent {statistics.median(_parent(run) for run in ours):.3f} ms a picture (medians)")
+    print(
+        f"\ncrawler: {rate:.1f} pictures/s, parent {statistics.median(_parent(run) for run in ours):.3f} ms a picture (medians)"
+    )
     print(f"correct outputs: {verify_outputs(scratch / 'ours-0', originals).correct} of {ours[0].summary.stored}")
     print(f"SSIM to full-size LANCZOS: crawler {mean_ssim(_our_pairs(scratch / 'ours-0', originals)[::20]):.4f}")
     if theirs:

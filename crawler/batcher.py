@@ -82,10 +82,10 @@ class Batcher(Generic[Item, Result]):
             if not batch and not calls:
                 return
             for function, future in calls:
-                self._tell([future], *_attempt(lambda function=function: [function()]))
+                self._tell([future], *_attempt(_once, function))
             if batch:
-                items, futures = [item for item, _ in batch], [future for _, future in batch]
-                self._tell(futures, *_attempt(lambda items=items: self._work(items)))
+                items = [item for item, _ in batch]
+                self._tell([future for _, future in batch], *_attempt(self._work, items))
                 del batch, items  # what was done is not kept alive until the next batch
                 self._rest()
 
@@ -94,13 +94,17 @@ class Batcher(Generic[Item, Result]):
             with self._condition:
                 self._condition.wait_for(lambda: self._calls or self._closing, self._linger)
 
-    def _tell(self, futures: list[asyncio.Future[Any]], results: Sequence[Any] | None, error: BaseException | None) -> None:
+    def _tell(
+        self, futures: list[asyncio.Future[Any]], results: Sequence[Any] | None, error: BaseException | None
+    ) -> None:
         try:
             self._loop.call_soon_threadsafe(self._resolve, futures, results, error)
         except RuntimeError:
             pass  # the loop is closed: nobody waits any more
 
-    def _resolve(self, futures: list[asyncio.Future[Any]], results: Sequence[Any] | None, error: BaseException | None) -> None:
+    def _resolve(
+        self, futures: list[asyncio.Future[Any]], results: Sequence[Any] | None, error: BaseException | None
+    ) -> None:
         for at, future in enumerate(futures):
             self._pending -= 1
             if future.done():
@@ -111,8 +115,12 @@ class Batcher(Generic[Item, Result]):
                 future.set_result(results[at])
 
 
-def _attempt(function: Callable[[], Sequence[Any]]) -> tuple[Sequence[Any] | None, BaseException | None]:
+def _once(function: Callable[[], Any]) -> list[Any]:
+    return [function()]
+
+
+def _attempt(function: Callable[[Any], Sequence[Any]], of: Any) -> tuple[Sequence[Any] | None, BaseException | None]:
     try:
-        return function(), None
+        return function(of), None
     except BaseException as error:
         return None, error

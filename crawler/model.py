@@ -159,12 +159,12 @@ class Receipt:
 
     Attributes:
         file_name: path below the output folder, with `/`; empty for a store that keeps nothing.
-        bytes: size of what was stored.
+        size: of what was stored, in bytes.
         digest: SHA-256 of what was stored; empty for a store that keeps nothing.
     """
 
     file_name: str
-    bytes: int
+    size: int
     digest: bytes = b""
 
 
@@ -196,7 +196,7 @@ class Record:
     """What is kept of one stored picture: a line of metadata and a row of the journal. Fields as in `Picture`.
 
     Attributes:
-        bytes: size of the stored picture; `digest` is its SHA-256, while `sha256` is that of the bytes that came.
+        size: of the stored picture in bytes; `digest` is its SHA-256, while `sha256` is that of the bytes that came.
         fetched_at: seconds since the epoch.
     """
 
@@ -211,7 +211,7 @@ class Record:
     original_width: int
     original_height: int
     format: str
-    bytes: int
+    size: int
     content_type: str
     fetched_at: float
 
@@ -233,7 +233,7 @@ class Record:
             original_width=picture.original_width,
             original_height=picture.original_height,
             format=picture.format,
-            bytes=receipt.bytes,
+            size=receipt.size,
             content_type=fetched.content_type,
             fetched_at=fetched.fetched_at,
         )

@@ -28,7 +28,12 @@ KB, MB, GB = 1000, 1000**2, 1000**3
 
 def _check_range(settings: Any, name: str, low: float, high: float | None = None) -> None:
     value = getattr(settings, name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or value < low or (high is not None and value > high):
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or value < low
+        or (high is not None and value > high)
+    ):
         bound = f"at least {low:g}" if high is None else f"from {low:g} to {high:g}"
         raise SettingsError(name, f"{value!r} given, must be a number {bound}")
 
@@ -112,7 +117,8 @@ class ProcessSettings:
     size: int | tuple[int, int] = 512
     """Target size in pixels: `N` is a square of N x N, or `WxH`."""
     fit: Fit = "inside"
-    """How a picture meets the size: inside (longest side), outside (shortest side), cover (crop), contain (pad), fill (stretch), none (keep the size)."""
+    """How a picture meets the size: inside (longest side), outside (shortest side), cover (crop), contain (pad),
+    fill (stretch), none (keep the size)."""
     upscale: bool = False
     """Also enlarge pictures that are smaller than the size."""
     encode: Encode = "jpeg"
@@ -159,7 +165,8 @@ class StoreSettings:
     format: StoreFormat = "files"
     """`files` writes pictures and `metadata.jsonl`; `none` writes nothing: embedded, the bytes are handed over."""
     name: str = DEFAULT_NAME
-    """Path of a picture below the folder, without ending: a template over index, folder (10,000 a folder), host, stem, sha256, width, height."""
+    """Path of a picture below the folder, without ending: a template over index, folder (10,000 a folder), host,
+    stem (of the URL), sha256 (of the bytes that came), width, height."""
 
     def __post_init__(self) -> None:
         _check_choice(self, "format", get_args(StoreFormat))
@@ -191,7 +198,8 @@ class StateSettings:
     durable: bool = False
     """Flush every picture and every commit to the disk at once: safe against a power loss, and slower."""
     retry_missed: str = ""
-    """Try only targets again that an earlier run missed: `later` (what can get better; also without a value), `all`, or the name of a reason."""
+    """Try only targets again that an earlier run missed: `later` (what can get better; also without a value), `all`,
+    or the name of a reason."""
 
     def __post_init__(self) -> None:
         choices = ("", "later", "all", *(reason.value for reason in Reason))

@@ -74,8 +74,8 @@ def _read(folder: Path, record: Record) -> bytes | Fault:
         return Fault(record, "missing", "there is no such file")
     except OSError as error:
         return Fault(record, "missing", f"cannot be read: {error.strerror or error}")
-    if len(data) != record.bytes:
-        return Fault(record, "size", f"{len(data)} bytes, {record.bytes} were stored")
+    if len(data) != record.size:
+        return Fault(record, "size", f"{len(data)} bytes, {record.size} were stored")
     if hashlib.sha256(data).digest() != record.digest:
         return Fault(record, "hash", "other bytes than were stored")
     return data

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 from dataclasses import MISSING, Field, fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,9 @@ def render() -> str:
 
 def _group(name: str, group: type[Any]) -> str:
     helps = _helps(group)
-    rows = "".join(f"| `--{field.name.replace('_', '-')}` | {_default(field)} | {helps[field.name]} |\n" for field in fields(group))
+    rows = "".join(
+        f"| `--{field.name.replace('_', '-')}` | {_default(field)} | {helps[field.name]} |\n" for field in fields(group)
+    )
     table = f"\n| flag | default | |\n| --- | --- | --- |\n{rows}" if rows else ""
     return f"\n## {name}\n\n{(group.__doc__ or '').strip()}\n{table}"
 
@@ -39,7 +42,7 @@ def _helps(group: type[Any]) -> dict[str, str]:
     tree = ast.parse(inspect.getsource(settings))
     body = next(node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == group.__name__)
     found = {}
-    for field, text in zip(body, body[1:], strict=False):
+    for field, text in pairwise(body):
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
             found[field.target.id] = " ".join(str(ast.literal_eval(text.value)).split())
     return found

@@ -1,6 +1,6 @@
 """Look at every outcome as it comes, and stop when enough pictures are there.
 
-    python examples/watch_outcomes.py urls.txt pictures 100
+python examples/watch_outcomes.py urls.txt pictures 100
 """
 
 import asyncio

@@ -72,7 +72,11 @@ def _is_worker(process: psutil.Process) -> bool:
     """A grandchild below the fork server: the fork server itself stays, as multiprocessing has it."""
     try:
         parent = process.parent()
-        return process.status() != psutil.STATUS_ZOMBIE and parent is not None and "forkserver" in " ".join(parent.cmdline())
+        return (
+            process.status() != psutil.STATUS_ZOMBIE
+            and parent is not None
+            and "forkserver" in " ".join(parent.cmdline())
+        )
     except psutil.NoSuchProcess:
         return False
 

@@ -32,4 +32,3 @@ def _act(body: bytes) -> None:
             pass
     elif body.startswith(b"SLOW"):
         time.sleep(0.02)
-

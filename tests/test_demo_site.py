@@ -81,9 +81,7 @@ def catalogue() -> tuple[Specimen, ...]:
     return pictures.catalogue()
 
 
-def test_urls_txt_lists_every_good_picture_and_every_oddity_once(
-    base: str, catalogue: tuple[Specimen, ...]
-) -> None:
+def test_urls_txt_lists_every_good_picture_and_every_oddity_once(base: str, catalogue: tuple[Specimen, ...]) -> None:
     answer = get(base, "/urls.txt")
     lines = answer.body.decode().splitlines()
     assert answer.headers.get_content_type() == "text/plain"
@@ -101,9 +99,7 @@ def test_oddities_are_mixed_in_and_the_order_is_fixed(base: str, catalogue: tupl
     assert get(base, "/urls.txt").body.decode().splitlines()[2:] == lines
 
 
-def test_every_good_picture_is_served_as_the_catalogue_says(
-    base: str, catalogue: tuple[Specimen, ...]
-) -> None:
+def test_every_good_picture_is_served_as_the_catalogue_says(base: str, catalogue: tuple[Specimen, ...]) -> None:
     for row in catalogue:
         answer = get(base, row.path)
         assert answer.status == 200, row

@@ -52,7 +52,9 @@ def make_app() -> Callable[..., web.Application]:
     return make
 
 
-async def test_service_makes_thumbnails_of_posted_urls(faults: Faults, make_app: Callable[..., web.Application]) -> None:
+async def test_service_makes_thumbnails_of_posted_urls(
+    faults: Faults, make_app: Callable[..., web.Application]
+) -> None:
     runner = web.AppRunner(make_app(allow_private=True))
     await runner.setup()
     try:
@@ -85,12 +87,11 @@ async def test_service_refuses_private_addresses(faults: Faults, make_app: Calla
 
 @pytest.mark.parametrize("guard", [True, False])
 def test_a_script_without_main_guard_is_told_so(faults: Faults, tmp_path: Path, guard: bool) -> None:
-    call = f"asyncio.run(crawl(Settings.of({faults.url('tiny/1.jpg')!r}, output={str(tmp_path / 'out')!r}, allow_private=True)))"
+    settings = f"{faults.url('tiny/1.jpg')!r}, output={str(tmp_path / 'out')!r}, allow_private=True"
+    call = f"asyncio.run(crawl(Settings.of({settings})))"
     script = tmp_path / "script.py"
     guarded = f'if __name__ == "__main__":\n    {call}' if guard else call
     script.write_text(f"import asyncio\nfrom crawler import Settings, crawl\n{guarded}\n")
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode == 0) is guard
     assert guard or "__main__" in done.stderr.splitlines()[-1]
-
-

@@ -47,7 +47,9 @@ def test_a_worker_loads_only_what_it_needs() -> None:
         "    with P(1, worker_context(), setup, (ProcessSettings(),)) as pool:\n"
         "        print(pool.submit(eval, 'sorted(__import__(\"sys\").modules)').result())\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True, cwd=ROOT)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True, cwd=ROOT
+    )
     loaded = set(ast.literal_eval(done.stdout))
     assert "crawler.process.worker" in loaded
     heavy = {"aiohttp", "aiofiles", "asyncio", "cyclopts", "rich", "sqlite3", "ssl", "uvloop", "yarl", "crawler.api"}
@@ -56,9 +58,13 @@ def test_a_worker_loads_only_what_it_needs() -> None:
 
 def test_importing_the_package_imports_nothing_else() -> None:
     code = "import sys; before = set(sys.modules); import crawler; print(sorted(set(sys.modules) - before))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True, cwd=ROOT)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True, cwd=ROOT
+    )
     loaded = ast.literal_eval(done.stdout)
-    assert [name for name in loaded if name.partition(".")[0] in ("crawler", "aiohttp", "PIL", "asyncio")] == ["crawler"]
+    assert [name for name in loaded if name.partition(".")[0] in ("crawler", "aiohttp", "PIL", "asyncio")] == [
+        "crawler"
+    ]
 
 
 def test_public_names_can_be_found_and_are_all_listed() -> None:
@@ -111,5 +117,7 @@ def test_help_waits_for_no_heavy_import() -> None:
         "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
         "print([m for m in ('aiohttp', 'PIL', 'uvloop', 'sqlite3', 'aiofiles') if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True, cwd=ROOT)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True, cwd=ROOT
+    )
     assert done.stdout.splitlines()[-1] == "[]"

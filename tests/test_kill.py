@@ -1,4 +1,4 @@
-"""Kill a run at any instant and start it again: the end is what an uninterrupted run gives. Short here, long as a soak."""
+"""Kill a run at any instant and start it again: it ends like one that was left alone. Short here, long as a soak."""
 
 from __future__ import annotations
 
@@ -27,7 +27,19 @@ SHAPES = {
 
 def command(urls: Path, output: Path, shape: str) -> list[str]:
     crawl = [sys.executable, "-m", "crawler", "run", str(urls), "-o", str(output), "--allow-private", "--retries", "0"]
-    return [*crawl, "--size", "24", "--workers", "2", "--concurrency", "16", "--per-host", "0", "--quiet", *SHAPES[shape]]
+    return [
+        *crawl,
+        "--size",
+        "24",
+        "--workers",
+        "2",
+        "--concurrency",
+        "16",
+        "--per-host",
+        "0",
+        "--quiet",
+        *SHAPES[shape],
+    ]
 
 
 def write_list(faults: Faults, path: Path, count: int) -> Path:
@@ -118,7 +130,7 @@ def test_a_run_told_to_end_drains_and_can_go_on(fault_server: Faults, tmp_path: 
     urls = write_list(fault_server, tmp_path / "urls.txt", 3000)
     output = tmp_path / "out"
     assert kill_after(command(urls, output, "plain"), 1.0, number) == code
-    stored = {name for name in tree(output)}
+    stored = set(tree(output))
     assert stored == {row["file_name"] for row in metadata(output)}, "what was under way has been finished"
     assert state_files(output) == ["journal.sqlite", "lock"]
     run_to_end(command(urls, output, "plain"))

@@ -1,4 +1,4 @@
-"""The pipeline alone, on stand-ins of its parts and with a clock that jumps: order, retries, bounds, stopping, failing."""
+"""The pipeline alone, on stand-ins of its parts and with a clock that jumps."""
 
 from __future__ import annotations
 

@@ -13,13 +13,10 @@ from crawler.errors import SettingsError
 from crawler.settings import (
     DEFAULT_NAME,
     GROUPS,
-    Encode,
     FetchSettings,
-    Fit,
     InputSettings,
     ProcessSettings,
     Settings,
-    StoreFormat,
     StoreSettings,
 )
 

@@ -49,7 +49,7 @@ def print_misses(folder: Path, reason: str | None, form: str) -> int:
                 print(row.url if form == "txt" else json.dumps(asdict(row), ensure_ascii=False))
         sys.stdout.flush()
     except BrokenPipeError:  # whoever reads has enough, such as `head`
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
     return 0
 
 
@@ -63,7 +63,10 @@ def verify_folder(folder: Path, *, repair: bool, as_json: bool) -> int:
         for line in fault_lines(checked.faults):
             print(line)
         wrong = f"{len(checked.faults):,} of {checked.records:,} stored pictures are not as they were stored"
-        print(wrong if checked.faults else f"all {checked.records:,} stored pictures are as they were stored", file=sys.stderr)
+        print(
+            wrong if checked.faults else f"all {checked.records:,} stored pictures are as they were stored",
+            file=sys.stderr,
+        )
         if repair and checked.faults:
             print("they are marked: run the crawl again to fetch them", file=sys.stderr)
     return 1 if checked.faults else 0
@@ -85,15 +88,23 @@ def _print_status(status: Status, console: Console) -> None:
     table.add_column(justify="right")
     table.add_column(overflow="fold")
     table.add_row("stored", f"{status.stored:,}", f"{status.bytes_stored / 1e6:,.1f} MB in {escape(status.folder)}")
-    table.add_row("missed", f"{status.missed:,}", f"{status.later:,} can get better (--retry-missed)" if status.later else "")
+    table.add_row(
+        "missed", f"{status.missed:,}", f"{status.later:,} can get better (--retry-missed)" if status.later else ""
+    )
     for reason in status.reasons:
         kind = "later" if reason.later else "permanent"
-        table.add_row(f"  {reason.reason}", f"{reason.count:,}", escape(f"{kind}: {reason.url[:200]} ({reason.detail})"))
-    table.add_row("time", clock_face(seconds), f"{(status.stored + status.missed) / seconds:,.1f} targets/s" if seconds else "")
+        table.add_row(
+            f"  {reason.reason}", f"{reason.count:,}", escape(f"{kind}: {reason.url[:200]} ({reason.detail})")
+        )
+    table.add_row(
+        "time", clock_face(seconds), f"{(status.stored + status.missed) / seconds:,.1f} targets/s" if seconds else ""
+    )
     if status.rates:
         table.add_row("rate", "", _bars([count for _, _, count in status.rates]))
     for host, missed, total in status.hosts:
-        table.add_row("worst hosts" if host == status.hosts[0][0] else "", f"{missed:,}", f"of {total:,} missed at {escape(host)}")
+        table.add_row(
+            "worst hosts" if host == status.hosts[0][0] else "", f"{missed:,}", f"of {total:,} missed at {escape(host)}"
+        )
     table.add_row("running", "", escape(status.running or "no"))
     console.print(table)
 

@@ -51,7 +51,9 @@ class Client:
         self._watch.start()
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         await self._watch.stop()
         if self._session is not None:
             await self._session.close()
@@ -88,11 +90,15 @@ class Client:
                 return await self._get(target, ticket, deadline)
         except TimeoutError as error:
             if deadline.expired():
-                return self._watch.verdict(target) or _miss(target, Reason.TIMEOUT, f"not done after {self._settings.timeout:g} s")
+                return self._watch.verdict(target) or _miss(
+                    target, Reason.TIMEOUT, f"not done after {self._settings.timeout:g} s"
+                )
             return _miss(target, Reason.CONNECT_TIMEOUT, str(error) or "no connection in time")
         except BodyRefused as error:
             return _miss(target, error.reason, str(error))
-        except Exception as error:  # everything that a server can provoke ends as a miss, also what aiohttp lets through
+        except (
+            Exception
+        ) as error:  # everything that a server can provoke ends as a miss, also what aiohttp lets through
             return _miss(target, *translate(error))
 
     async def _get(self, target: Target, ticket: Ticket, deadline: asyncio.Timeout) -> Fetched | Miss:

@@ -71,7 +71,9 @@ class PublicResolver(AbstractResolver):
     def __init__(self, inner: AbstractResolver) -> None:
         self._inner = inner
 
-    async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET) -> list[ResolveResult]:
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
         found = await self._inner.resolve(host, port, family)
         public = [one for one in found if is_public(one["host"])]
         if found and not public:

@@ -79,7 +79,9 @@ async def _stdin() -> AsyncIterator[Read]:
     stream = asyncio.StreamReader()
     blocking = os.get_blocking(descriptor)
     pipe = os.fdopen(os.dup(descriptor), "rb", buffering=0)
-    transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stream), pipe)
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(stream), pipe
+    )
     try:
         yield stream.read
     finally:

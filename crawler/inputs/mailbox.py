@@ -35,7 +35,8 @@ class Mailbox:
             if not answer.done():
                 await run
                 raise RuntimeError("the crawler was closed before this URL was done")
-            return answer.result()
+            outcome: Outcome = answer.result()
+            return outcome
         finally:
             self._answers.pop(index, None)
 

@@ -81,7 +81,13 @@ class Targets:
             return None
         total = 0
         for source in sources:
-            found = 1 if _is_address(source) else None if source == "-" else await asyncio.to_thread(count_lines, Path(source))
+            found = (
+                1
+                if _is_address(source)
+                else None
+                if source == "-"
+                else await asyncio.to_thread(count_lines, Path(source))
+            )
             if found is None:
                 return None
             total += found
@@ -116,7 +122,9 @@ def _pulled(sources: Iterable[str]) -> Iterable[list[tuple[str, str]]]:
 def _check(source: str) -> None:
     path = Path(source)
     if path.is_dir():
-        raise InputMissing(f"{source}: is a folder; give a text file with one URL a line, a URL, or - for standard input")
+        raise InputMissing(
+            f"{source}: is a folder; give a text file with one URL a line, a URL, or - for standard input"
+        )
     if not path.exists():
         raise InputMissing(f"{source}: no such file; give a text file with one URL a line, a URL with its scheme, or -")
     if not os.access(path, os.R_OK):

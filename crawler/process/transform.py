@@ -15,7 +15,12 @@ result is near its size: 1.5 with BICUBIC is closer to a full-size LANCZOS than 
 (benchmarks/README.md)."""
 _GAP = 1.5
 """How much larger than its target any other picture may be before the filter: a cheap box filter does the rest."""
-_WHITE = {"L": 255, "RGB": (255, 255, 255), "RGBA": (255, 255, 255, 0), "LA": (255, 0)}
+_WHITE: dict[str, float | tuple[float, ...]] = {
+    "L": 255,
+    "RGB": (255, 255, 255),
+    "RGBA": (255, 255, 255, 0),
+    "LA": (255, 0),
+}
 
 
 def transform(picture: Image.Image, settings: ProcessSettings) -> tuple[Image.Image, Size]:

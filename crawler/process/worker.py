@@ -23,7 +23,8 @@ from crawler.process.transform import transform
 from crawler.settings import ProcessSettings
 
 Done = tuple[bytes | None, str, str, int, int, int, int, str, bytes]
-"""data (None: the bytes as they came), format, extension, width, height, upright source width and height, source format, SHA-256."""
+"""data (None: the bytes as they came), format, extension, width, height, upright width and height of the source,
+format of the source, SHA-256 of the source."""
 Failed = tuple[str, str]
 """Name of a Reason and the words."""
 

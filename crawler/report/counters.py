@@ -23,7 +23,7 @@ class Counters:
         miss = outcome.miss
         if miss is None:
             self.stored += 1
-            self.bytes_stored += outcome.receipt.bytes if outcome.receipt else 0
+            self.bytes_stored += outcome.receipt.size if outcome.receipt else 0
             return
         self.missed += 1
         self.reasons[miss.reason] += 1

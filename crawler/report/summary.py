@@ -31,7 +31,9 @@ def print_summary(summary: Summary, console: Console) -> None:
 def _where(summary: Summary) -> str:
     if not summary.output:
         return ""
-    return escape(f"{summary.bytes_stored / 1e6:,.1f} MB in {summary.output}, metadata in {summary.output}/metadata.jsonl")
+    return escape(
+        f"{summary.bytes_stored / 1e6:,.1f} MB in {summary.output}, metadata in {summary.output}/metadata.jsonl"
+    )
 
 
 def _speed(summary: Summary) -> str:

@@ -44,7 +44,11 @@ def render(now: Progress, window: RateWindow) -> Group:
         clock_face(now.seconds),
         left,
     )
-    return Group(bar, _stages(now), *([Text(f"missed {now.missed:,}: {reasons_line(now)}", style="yellow")] if now.missed else []))
+    return Group(
+        bar,
+        _stages(now),
+        *([Text(f"missed {now.missed:,}: {reasons_line(now)}", style="yellow")] if now.missed else []),
+    )
 
 
 def _stages(now: Progress) -> Text:

@@ -68,9 +68,7 @@ class FolderJournal:
         self._failure: BaseException | None = None
 
     async def __aenter__(self) -> FolderJournal:
-        self._batcher: Batcher[_Entry, None] = Batcher(
-            "crawler-journal", self._commit, _MOST_PENDING, COMMIT_SECONDS
-        )
+        self._batcher: Batcher[_Entry, None] = Batcher("crawler-journal", self._commit, _MOST_PENDING, COMMIT_SECONDS)
         try:
             await self._batcher.call(self._open)
         except BaseException:
@@ -237,6 +235,6 @@ def row(outcome: Outcome, record: Record | None, now: float) -> tuple[Any, ...]:
         record.original_width,
         record.original_height,
         record.format,
-        record.bytes,
+        record.size,
         record.content_type,
     )

@@ -150,7 +150,9 @@ def _worst_hosts(db: sqlite3.Connection) -> list[tuple[str, int, int]]:
     ).fetchall()
     marks = ", ".join("?" * len(missed))
     total = dict(
-        db.execute(f"SELECT {_HOST}, count(*) FROM targets WHERE {_HOST} IN ({marks}) GROUP BY 1", [host for host, _ in missed])
+        db.execute(
+            f"SELECT {_HOST}, count(*) FROM targets WHERE {_HOST} IN ({marks}) GROUP BY 1", [host for host, _ in missed]
+        )
     )
     return [(host, count, total[host]) for host, count in missed]
 
@@ -160,7 +162,12 @@ def _rates(db: sqlite3.Connection, first: float | None, last: float | None) -> l
     if first is None or last is None or last <= first:
         return []
     span = (last - first) / _SPANS
-    rows = dict(db.execute("SELECT min(cast((ended_at - ?) / ? AS INTEGER), ?), count(*) FROM targets GROUP BY 1", (first, span, _SPANS - 1)))
+    rows = dict(
+        db.execute(
+            "SELECT min(cast((ended_at - ?) / ? AS INTEGER), ?), count(*) FROM targets GROUP BY 1",
+            (first, span, _SPANS - 1),
+        )
+    )
     return [(first + n * span, span, rows.get(n, 0)) for n in range(_SPANS)]
 
 

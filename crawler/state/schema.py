@@ -57,7 +57,9 @@ def connect(path: Path, durable: bool = False) -> sqlite3.Connection:
 def connect_to_read(path: Path) -> sqlite3.Connection:
     """Open an existing journal to look at it, also while a run writes it."""
     try:
-        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=10, check_same_thread=False)
+        connection = sqlite3.connect(
+            f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=10, check_same_thread=False
+        )
         _check(connection, path)
         if connection.execute("PRAGMA user_version").fetchone()[0] != VERSION:
             raise JournalError(f"{path}: written by an older version; run the crawl again once to bring it up to date")
@@ -94,7 +96,9 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
     if found != APPLICATION_ID and (tables or version):
         raise JournalError(f"{path}: is a database of something else, not a journal of this program")
     if version > VERSION:
-        raise JournalError(f"{path}: written by a newer version of this program (form {version}, this one knows {VERSION})")
+        raise JournalError(
+            f"{path}: written by a newer version of this program (form {version}, this one knows {VERSION})"
+        )
 
 
 def _script(connection: sqlite3.Connection, script: str) -> None:

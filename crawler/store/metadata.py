@@ -84,7 +84,7 @@ def line(record: Record) -> bytes:
         "original_width": record.original_width,
         "original_height": record.original_height,
         "format": record.format,
-        "bytes": record.bytes,
+        "bytes": record.size,
         "content_type": record.content_type,
         "fetched_at": utc(record.fetched_at),
     }

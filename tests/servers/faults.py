@@ -145,9 +145,7 @@ class Exchange:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
 
-    async def answer(
-        self, status: int = 200, body: bytes = b"", kind: str | None = None, *lines: str
-    ) -> None:
+    async def answer(self, status: int = 200, body: bytes = b"", kind: str | None = None, *lines: str) -> None:
         """A whole and correct answer; the connection stays open."""
         named = (f"Content-Type: {kind}",) if kind else ()
         bodiless = status in (204, 304) or status < 200

@@ -71,9 +71,7 @@ def running_faults(hosts: Sequence[str] = ("127.0.0.1",)) -> Iterator[Faults]:
     """A fault server on one port of all `hosts`, which must be loopback addresses."""
     options = [part for host in hosts for part in ("--host", host)]
     command = [sys.executable, "-m", "tests.servers.faults", *options]
-    with subprocess.Popen(
-        command, cwd=_CHECKOUT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
+    with subprocess.Popen(command, cwd=_CHECKOUT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             port = json.loads(_first_line(process))["port"]
             yield Faults(port, tuple(hosts), process.pid)

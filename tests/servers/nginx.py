@@ -79,9 +79,7 @@ def find_nginx() -> str | None:
 
 
 @contextlib.contextmanager
-def running_nginx(
-    root: Path, hosts: Sequence[str] = ("127.0.0.1",), access_log: bool = False
-) -> Iterator[Nginx]:
+def running_nginx(root: Path, hosts: Sequence[str] = ("127.0.0.1",), access_log: bool = False) -> Iterator[Nginx]:
     """nginx on one port of all `hosts`, serving the files below `root`; raises `NginxMissing` without one."""
     program = find_nginx()
     if program is None:

@@ -51,9 +51,7 @@ def jpeg(
     return _encoded(picture, "JPEG", exif_orientation, quality=quality, progressive=progressive)
 
 
-def png(
-    width: int, height: int, seed: int = 0, mode: str = "RGB", exif_orientation: int | None = None
-) -> bytes:
+def png(width: int, height: int, seed: int = 0, mode: str = "RGB", exif_orientation: int | None = None) -> bytes:
     """A PNG in mode RGB, RGBA, L, LA, P (its first colour transparent), 1 or I;16."""
     picture = scene(width, height, seed)
     if mode in ("RGBA", "LA"):
@@ -185,6 +183,4 @@ def _png_chunk(kind: bytes, data: bytes) -> bytes:
 
 def _nearest(pixel: float | tuple[int, ...] | None) -> str:
     assert isinstance(pixel, tuple)
-    return min(
-        QUADRANTS, key=lambda name: sum(abs(a - b) for a, b in zip(pixel, QUADRANTS[name], strict=True))
-    )
+    return min(QUADRANTS, key=lambda name: sum(abs(a - b) for a, b in zip(pixel, QUADRANTS[name], strict=True)))

@@ -1,0 +1,494 @@
+"""Turns, limits, retries and room of the frontier, on a clock that jumps: no test waits."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from crawler.frontier.backoff import FIRST, LONGEST, Backoff
+from crawler.frontier.hosts import HostFrontier
+from crawler.model import Miss, Reason, Target
+from tests.fake_clock import FakeClock, settle
+
+LIMIT = 20.0
+LATER = [reason for reason in Reason if reason.later]
+PERMANENT = [reason for reason in Reason if not reason.later]
+
+
+def target(index: int, host: str = "a") -> Target:
+    return Target(index, f"http://{host}/{index}.jpg")
+
+
+async def filled(hosts: str, per_host: int = 1, clock: FakeClock | None = None) -> HostFrontier:
+    """A closed frontier with one target for each letter, numbered in order."""
+    frontier = HostFrontier(per_host, clock or FakeClock())
+    for index, host in enumerate(hosts):
+        await frontier.add(target(index, host))
+    frontier.close()
+    return frontier
+
+
+async def drained(frontier: HostFrontier) -> list[int]:
+    """Numbers in the order they come out, each released at once."""
+    order = []
+    async with asyncio.timeout(LIMIT):
+        while (taken := await frontier.take()) is not None:
+            order.append(taken.index)
+            frontier.release(taken)
+    return order
+
+
+async def must_wait(task: asyncio.Task[Target | None] | asyncio.Task[None]) -> None:
+    await settle()
+    assert not task.done(), "it should have waited"
+
+
+async def result(task: asyncio.Task[Target | None]) -> Target | None:
+    async with asyncio.timeout(LIMIT):
+        return await task
+
+
+async def got(frontier: HostFrontier) -> Target:
+    async with asyncio.timeout(LIMIT):
+        taken = await frontier.take()
+    assert taken is not None
+    return taken
+
+
+def left_behind() -> set[str]:
+    return {task.get_name() for task in asyncio.all_tasks() if task.get_name().startswith("crawler")}
+
+
+@pytest.fixture
+async def tasks() -> AsyncIterator[asyncio.TaskGroup]:
+    """Tasks that are gone when the test is over, however it ends."""
+    async with asyncio.TaskGroup() as group:
+        yield group
+        group.create_task(_end())
+
+
+async def _end() -> None:
+    raise asyncio.CancelledError
+
+
+# Turns ------------------------------------------------------------------------------------------
+
+
+async def test_hosts_take_turns() -> None:
+    assert await drained(await filled("aaabbc")) == [0, 3, 5, 1, 4, 2]
+
+
+async def test_targets_of_one_host_keep_their_order() -> None:
+    assert await drained(await filled("aaaaaa", per_host=3)) == [0, 1, 2, 3, 4, 5]
+
+
+async def test_a_host_of_a_thousand_does_not_delay_another() -> None:
+    frontier = await filled("a" * 1000 + "b", per_host=0)
+    assert 1000 in [(await got(frontier)).index for _ in range(2)]
+
+
+async def test_hosts_differ_by_port() -> None:
+    frontier = HostFrontier(1, FakeClock())
+    for index, url in enumerate(("http://a/x", "http://a:8080/x", "https://a/x", "http://A:80/y")):
+        await frontier.add(Target(index, url))
+    assert [(await got(frontier)).index for _ in range(3)] == [0, 1, 2]
+    last = asyncio.create_task(frontier.take())
+    await must_wait(last)
+    frontier.stop()
+    assert await result(last) is None
+
+
+# Limits -----------------------------------------------------------------------------------------
+
+
+async def test_a_host_at_its_limit_waits_for_a_release() -> None:
+    frontier = await filled("aaa", per_host=2)
+    first, _ = await got(frontier), await got(frontier)
+    third = asyncio.create_task(frontier.take())
+    await must_wait(third)
+    frontier.release(first)
+    assert await result(third) == target(2)
+
+
+async def test_zero_is_no_limit() -> None:
+    frontier = await filled("a" * 50, per_host=0)
+    assert [(await got(frontier)).index for _ in range(50)] == list(range(50))
+
+
+async def test_who_waits_for_a_retry_occupies_no_slot() -> None:
+    clock = FakeClock(auto=False)
+    frontier = await filled("aa", clock=clock)
+    first = await got(frontier)
+    frontier.release(first)
+    frontier.retry(first, 30.0)
+    second = await got(frontier)
+    assert second.index == 1
+    frontier.release(second)
+    again = asyncio.create_task(frontier.take())
+    await must_wait(again)
+    await clock.advance(30.0)
+    assert await result(again) == first
+
+
+# Retries ----------------------------------------------------------------------------------------
+
+
+async def test_a_retry_comes_out_when_its_time_has_come_and_not_before() -> None:
+    clock = FakeClock(auto=False)
+    frontier = await filled("a", clock=clock)
+    first = await got(frontier)
+    frontier.release(first)
+    frontier.retry(first, 5.0)
+    assert frontier.waiting() == 1
+    again = asyncio.create_task(frontier.take())
+    await clock.advance(4.9)
+    assert not again.done()
+    await clock.advance(0.1)
+    assert await result(again) == first
+
+
+async def test_retries_come_out_in_order_of_their_time() -> None:
+    clock = FakeClock()
+    frontier = await filled("abcd", clock=clock)
+    taken = [await got(frontier) for _ in range(4)]
+    for one, delay in zip(taken, (9.0, 2.0, 7.0, 2.0), strict=True):
+        frontier.release(one)
+        frontier.retry(one, delay)
+    began, times = clock.monotonic(), []
+    for _ in range(4):
+        again = await got(frontier)
+        frontier.release(again)
+        times.append((again.index, clock.monotonic() - began))
+    assert times == [(1, 2.0), (3, 2.0), (2, 7.0), (0, 9.0)]
+    assert await drained(frontier) == []
+
+
+async def test_an_earlier_retry_is_not_hidden_by_a_later_one() -> None:
+    clock = FakeClock()
+    frontier = await filled("ab", clock=clock)
+    far, near = await got(frontier), await got(frontier)
+    frontier.release(far)
+    frontier.retry(far, 60.0)
+    waiting = asyncio.create_task(frontier.take())
+    await settle(3)  # now it waits for the far one
+    frontier.release(near)
+    frontier.retry(near, 1.0)
+    assert await result(waiting) == near
+    assert clock.monotonic() == 1001.0
+    frontier.stop()
+
+
+async def test_a_retry_without_delay_comes_out_at_once() -> None:
+    clock = FakeClock(auto=False)
+    frontier = await filled("a", clock=clock)
+    first = await got(frontier)
+    frontier.release(first)
+    frontier.retry(first, 0.0)
+    assert await got(frontier) == first
+
+
+async def test_many_retries_at_the_same_moment_all_come_out() -> None:
+    clock = FakeClock()
+    frontier = await filled("abcdef" * 20, per_host=0, clock=clock)
+    for one in [await got(frontier) for _ in range(120)]:
+        frontier.release(one)
+        frontier.retry(one, 3.0)
+    assert sorted(await drained(frontier)) == list(range(120))
+
+
+# Room -------------------------------------------------------------------------------------------
+
+
+async def test_a_full_window_holds_the_input_back() -> None:
+    frontier = HostFrontier(0, FakeClock(), window=2)
+    await frontier.add(target(0))
+    await frontier.add(target(1))
+    third = asyncio.create_task(frontier.add(target(2)))
+    await must_wait(third)
+    assert frontier.waiting() == 2
+    await got(frontier)
+    async with asyncio.timeout(LIMIT):
+        await third
+    assert frontier.waiting() == 2
+
+
+async def test_what_waits_for_a_retry_counts_as_held() -> None:
+    frontier = HostFrontier(0, FakeClock(auto=False), window=1)
+    await frontier.add(target(0))
+    first = await got(frontier)
+    frontier.release(first)
+    frontier.retry(first, 10.0)
+    more = asyncio.create_task(frontier.add(target(1)))
+    await must_wait(more)
+    frontier.stop()
+    async with asyncio.timeout(LIMIT):
+        await more
+
+
+async def test_an_add_that_gives_up_leaves_nothing() -> None:
+    frontier = HostFrontier(0, FakeClock(), window=1)
+    await frontier.add(target(0))
+    more = asyncio.create_task(frontier.add(target(1)))
+    await must_wait(more)
+    more.cancel()
+    await asyncio.wait({more})
+    frontier.close()
+    assert await drained(frontier) == [0]
+
+
+async def test_two_that_add_are_both_let_in(tasks: asyncio.TaskGroup) -> None:
+    frontier = HostFrontier(0, FakeClock(), window=1)
+    await frontier.add(target(0))
+    adding = [tasks.create_task(frontier.add(target(index))) for index in (1, 2)]
+    await settle()
+    order = []
+    for _ in range(3):
+        order.append((await got(frontier)).index)
+        await settle()
+    assert sorted(order) == [0, 1, 2]
+    assert all(task.done() for task in adding)
+
+
+async def test_two_that_take_both_get_a_target(tasks: asyncio.TaskGroup) -> None:
+    frontier = HostFrontier(0, FakeClock())
+    taking = [tasks.create_task(frontier.take()) for _ in range(2)]
+    await settle()
+    await frontier.add(target(0))
+    await frontier.add(target(1))
+    await settle()
+    assert [task.done() for task in taking] == [True, True]
+
+
+# Ends -------------------------------------------------------------------------------------------
+
+
+async def test_an_empty_input_ends_at_once() -> None:
+    assert await drained(await filled("")) == []
+
+
+async def test_closing_wakes_who_waits_for_a_target() -> None:
+    frontier = HostFrontier(1, FakeClock())
+    taking = asyncio.create_task(frontier.take())
+    await must_wait(taking)
+    frontier.close()
+    assert await result(taking) is None
+
+
+async def test_the_end_waits_for_what_is_out() -> None:
+    frontier = await filled("a")
+    first = await got(frontier)
+    taking = asyncio.create_task(frontier.take())
+    await must_wait(taking)
+    frontier.release(first)
+    frontier.retry(first, 1.0)
+    assert await result(taking) == first
+    last = asyncio.create_task(frontier.take())
+    await must_wait(last)
+    frontier.release(first)
+    assert await result(last) is None
+
+
+async def test_the_end_is_the_end_also_when_asked_again() -> None:
+    frontier = await filled("a")
+    assert await drained(frontier) == [0]
+    assert await drained(frontier) == []
+
+
+async def test_stopping_gives_out_nothing_more() -> None:
+    frontier = await filled("aab")
+    first = await got(frontier)
+    frontier.stop()
+    assert await drained(frontier) == []
+    frontier.release(first)
+    frontier.retry(first, 0.0)
+    assert await drained(frontier) == []
+
+
+async def test_stopping_wakes_who_waits() -> None:
+    clock = FakeClock(auto=False)
+    frontier = HostFrontier(1, clock, window=1)
+    await frontier.add(target(0))
+    adding = asyncio.create_task(frontier.add(target(1)))
+    first = await got(frontier)
+    await asyncio.wait_for(adding, LIMIT)
+    adding = asyncio.create_task(frontier.add(target(2)))
+    frontier.release(first)
+    frontier.retry(first, 50.0)
+    assert (await got(frontier)).index == 1
+    taking = asyncio.create_task(frontier.take())
+    await must_wait(taking)
+    await must_wait(adding)
+    frontier.stop()
+    assert await result(taking) is None
+    await asyncio.wait_for(adding, LIMIT)
+    await settle()
+    assert not left_behind()
+
+
+async def test_stopping_an_idle_frontier_is_enough() -> None:
+    frontier = HostFrontier(1, FakeClock())
+    frontier.stop()
+    await frontier.add(target(0))
+    assert frontier.waiting() == 0
+    assert await drained(frontier) == []
+
+
+async def test_a_take_that_gives_up_takes_nothing() -> None:
+    frontier = HostFrontier(1, FakeClock())
+    taking = asyncio.create_task(frontier.take())
+    await must_wait(taking)
+    taking.cancel()
+    await asyncio.wait({taking})
+    await frontier.add(target(0))
+    frontier.close()
+    assert await drained(frontier) == [0]
+
+
+async def test_a_take_that_gives_up_leaves_no_task_behind() -> None:
+    frontier = await filled("a", clock=FakeClock(auto=False))
+    first = await got(frontier)
+    frontier.release(first)
+    frontier.retry(first, 50.0)
+    taking = asyncio.create_task(frontier.take())
+    await must_wait(taking)
+    taking.cancel()
+    await asyncio.wait({taking})
+    await settle()
+    left = left_behind()
+    frontier.stop()
+    assert not left
+
+
+async def test_a_host_without_work_is_forgotten() -> None:
+    frontier = HostFrontier(2, FakeClock())
+    for index in range(500):
+        await frontier.add(target(index, f"host{index}"))
+        frontier.release(await got(frontier))
+    assert len(frontier._hosts) == 0
+    assert len(frontier._turns) == 0
+
+
+# Everything at once -----------------------------------------------------------------------------
+
+
+class Watched:
+    """A frontier with those who use it: a feeder, takers of bounded number, and what must hold at every step."""
+
+    def __init__(self, draw: random.Random) -> None:
+        self.draw = draw
+        self.per_host = draw.choice((0, 1, 2, 5))
+        self.window = draw.choice((1, 3, 20, 4096))
+        self.slots = asyncio.Semaphore(draw.choice((1, 2, 8, 64)))
+        self.clock = FakeClock()
+        self.frontier = HostFrontier(self.per_host, self.clock, self.window)
+        self.out: Counter[str] = Counter()
+        self.due: dict[int, float] = {}
+        self.tries: Counter[int] = Counter()
+        self.ended: list[int] = []
+
+    async def feed(self, targets: Sequence[Target]) -> None:
+        for one in targets:
+            await self.frontier.add(one)
+            if self.draw.random() < 0.1:
+                await self.clock.sleep(self.draw.uniform(0, 2))
+        self.frontier.close()
+
+    async def run(self, targets: Sequence[Target]) -> None:
+        async with asyncio.timeout(LIMIT), asyncio.TaskGroup() as group:
+            group.create_task(self.feed(targets))
+            while True:
+                await self.slots.acquire()
+                taken = await self.frontier.take()
+                if taken is None:
+                    break
+                self.took(taken)
+                group.create_task(self.fetch(taken))
+
+    def took(self, taken: Target) -> None:
+        host = taken.url.split("/")[2]
+        self.out[host] += 1
+        assert not self.per_host or self.out[host] <= self.per_host, "more than its slots"
+        assert self.clock.monotonic() >= self.due.pop(taken.index, 0.0), "before its time"
+        assert self.frontier.waiting() <= self.window + 64, "more than the window and what is out"
+
+    async def fetch(self, taken: Target) -> None:
+        await self.clock.sleep(self.draw.choice((0, 0, 0.01, 1, 30)))
+        self.out[taken.url.split("/")[2]] -= 1
+        self.frontier.release(taken)
+        self.tries[taken.index] += 1
+        if self.tries[taken.index] < 4 and self.draw.random() < 0.3:
+            delay = self.draw.choice((0.0, 0.5, 60.0))
+            self.due[taken.index] = self.clock.monotonic() + delay
+            self.frontier.retry(taken, delay)
+        else:
+            self.ended.append(taken.index)
+        self.slots.release()
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.randoms(use_true_random=False), st.integers(0, 200), st.integers(1, 40))
+async def test_every_target_comes_out_once_whatever_happens(draw: random.Random, count: int, hosts: int) -> None:
+    watched = Watched(draw)
+    await watched.run([target(index, f"host{draw.randrange(hosts)}") for index in range(count)])
+    assert sorted(watched.ended) == list(range(count))
+    assert watched.frontier.waiting() == 0
+    assert len(watched.frontier._hosts) == 0
+    assert not left_behind()
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.randoms(use_true_random=False), st.integers(1, 60))
+async def test_stopping_at_any_moment_ends_everything(draw: random.Random, moment: int) -> None:
+    watched = Watched(draw)
+    run = asyncio.create_task(watched.run([target(index, f"host{draw.randrange(9)}") for index in range(150)]))
+    await settle(moment * 5)
+    watched.frontier.stop()
+    await asyncio.wait_for(run, LIMIT)
+    assert len(set(watched.ended)) == len(watched.ended)
+    await settle()
+    assert not left_behind()
+
+
+# How long to wait -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reason", PERMANENT)
+def test_what_is_permanent_is_not_tried_again(reason: Reason) -> None:
+    assert Backoff(5)(Miss(target(0), reason), 1) is None
+
+
+@pytest.mark.parametrize("reason", LATER)
+def test_what_can_get_better_is_tried_as_often_as_allowed(reason: Reason) -> None:
+    backoff = Backoff(2)
+    delays = [backoff(Miss(target(0), reason), attempts) for attempts in (1, 2, 3)]
+    assert [delay is None for delay in delays] == [False, False, True]
+
+
+def test_without_retries_nothing_is_tried_again() -> None:
+    assert Backoff(0)(Miss(target(0), Reason.TIMEOUT), 1) is None
+
+
+@given(st.integers(1, 100), st.randoms())
+def test_delays_double_up_to_a_bound_and_are_spread(attempts: int, draw: random.Random) -> None:
+    delay = Backoff(100, draw)(Miss(target(0), Reason.RESET), attempts)
+    grown = min(LONGEST, FIRST * 2 ** (attempts - 1))
+    assert delay is not None
+    assert grown / 2 <= delay <= grown
+
+
+def test_the_server_may_ask_for_more_but_not_for_less() -> None:
+    asked = Backoff(2)(Miss(target(0), Reason.RATE_LIMITED, retry_after=20.0), 1)
+    soon = Backoff(2)(Miss(target(0), Reason.RATE_LIMITED, retry_after=0.0), 1)
+    assert asked == 20.0
+    assert soon is not None
+    assert soon >= FIRST / 2
+
+
+def test_a_server_that_asks_for_too_much_is_not_waited_for() -> None:
+    assert Backoff(2)(Miss(target(0), Reason.RATE_LIMITED, retry_after=LONGEST + 1), 1) is None
