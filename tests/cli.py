@@ -8,6 +8,7 @@ import os
 import select
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,8 +18,6 @@ from typing import Any, Final
 LIMIT: Final = 60.0
 CHECKOUT: Final = Path(__file__).resolve().parents[1]
 BOOKKEEPING: Final = ".crawler"
-
-Process = subprocess.Popen[str]
 
 
 @dataclass(frozen=True)
@@ -66,28 +65,47 @@ def crawler(
     return Ended(done.returncode, done.stdout, done.stderr)
 
 
+@dataclass(frozen=True)
+class Running:
+    """A command that goes on, leader of a process group as a shell would have it; what it says is in files."""
+
+    process: subprocess.Popen[bytes]
+    out: Path
+    err: Path
+
+    def signal(self, number: int) -> None:
+        """To the whole group, as a terminal does it."""
+        os.killpg(self.process.pid, number)
+
+    def said(self, words: str) -> bool:
+        return words in self.err.read_text(encoding="utf-8")
+
+    def ended(self, limit: float = LIMIT) -> Ended:
+        code = self.process.wait(limit)
+        return Ended(code, self.out.read_text(encoding="utf-8"), self.err.read_text(encoding="utf-8"))
+
+
 @contextlib.contextmanager
-def started(*words: object, **extra: str) -> Iterator[Process]:
-    """The command while it runs, leader of a process group so that a Ctrl-C can reach all of it."""
-    pipe = subprocess.PIPE
-    with subprocess.Popen(
-        command(*words),
-        stdin=subprocess.DEVNULL,
-        stdout=pipe,
-        stderr=pipe,
-        env=environment(**extra),
-        text=True,
-        start_new_session=True,
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def ended(process: Process, limit: float = LIMIT) -> Ended:
-    out, err = process.communicate(timeout=limit)
-    return Ended(process.returncode, out, err)
+def started(*words: object, stdin: int = subprocess.DEVNULL, **extra: str) -> Iterator[Running]:
+    """The command while the block lasts."""
+    with tempfile.TemporaryDirectory() as name:
+        out, err = Path(name, "out"), Path(name, "err")
+        with (
+            out.open("wb") as stdout,
+            err.open("wb") as stderr,
+            subprocess.Popen(
+                command(*words),
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+                env=environment(**extra),
+                start_new_session=True,
+            ) as process,
+        ):
+            try:
+                yield Running(process, out, err)
+            finally:
+                process.kill()
 
 
 def wait_until(true: Callable[[], object], what: str, limit: float = LIMIT) -> None:

@@ -6,8 +6,8 @@ import asyncio
 import heapq
 from itertools import count
 
-_QUIET_TURNS = 30
-"""Turns of the loop without work before it counts as idle. uvloop does not tell whether anything is ready."""
+_TURNS = 30
+"""Turns of the loop after which it counts as idle where nobody can tell: uvloop does not say whether anything is ready."""
 
 
 class FakeClock:
@@ -75,14 +75,15 @@ class FakeClock:
         self._watching = due is not None
         if due is None:
             return
-        if quiet >= _QUIET_TURNS:
+        loop = asyncio.get_running_loop()
+        ready = getattr(loop, "_ready", None)
+        if quiet >= (_TURNS if ready is None else 2):
             self._jump(due)
             quiet = 0
-        loop = asyncio.get_running_loop()
-        loop.call_soon(self._watch, 0 if getattr(loop, "_ready", None) else quiet + 1)
+        loop.call_soon(self._watch, 0 if ready else quiet + 1)
 
 
-async def settle(turns: int = _QUIET_TURNS) -> None:
+async def settle(turns: int = _TURNS) -> None:
     """Let everything that is ready run, and what becomes ready by it."""
     for _ in range(turns):
         await asyncio.sleep(0)

@@ -10,13 +10,18 @@ from typing import Annotated, Any
 from cyclopts import Parameter, Token
 
 from crawler.errors import SettingsError
-from crawler.settings import (
+from crawler.settings import (  # noqa: F401 - cyclopts resolves inherited annotations in this module
     DEFAULT_NAME,
     GROUPS,
+    AsyncIterable,
+    Encode,
     FetchSettings,
+    Fit,
     InputSettings,
+    Iterable,
     ProcessSettings,
     Settings,
+    StoreFormat,
     StoreSettings,
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import json
 import os
 import signal
@@ -20,6 +21,7 @@ from crawler.report.terminal import TerminalProgress
 from crawler.settings import Settings
 
 _TERMINAL_EVERY = 0.25
+_M_MMAP_THRESHOLD, _MMAP_THRESHOLD = -3, 1 << 20
 
 
 class Display(Protocol):
@@ -69,8 +71,17 @@ class Interrupts:
             os._exit(128 + number)
 
 
+def steady_memory() -> None:
+    """Keep glibc from growing the size below which it never gives freed bodies back (M_MMAP_THRESHOLD, mallopt(3))."""
+    try:
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD)
+    except (AttributeError, OSError):  # another C library
+        pass
+
+
 def run_to_end(settings: Settings, *, quiet: bool = False, json_summary: bool = False, strict: bool = False) -> int:
     """Run, show, and return the exit code."""
+    steady_memory()
     console = Console(stderr=True, quiet=quiet)
     display = _display(console, settings, quiet)
     run = Crawler(settings, progress=display.show, progress_every=_TERMINAL_EVERY if console.is_terminal else None)

@@ -20,6 +20,8 @@ from crawler.model import Fetched, Miss, Reason, Target
 from crawler.settings import FetchSettings
 
 _DNS_CACHE_SECONDS = 300
+_LEARNING = 0.1
+"""Weight of one body in the running mean of their sizes."""
 _HEADERS = {"Accept": "image/*,*/*;q=0.8", "Accept-Encoding": "identity"}
 # Pictures are compressed already: asking for gzip costs both sides time and hides the length.
 
@@ -38,6 +40,7 @@ class Client:
         self._budget = budget
         self._clock = clock
         self._tickets: dict[int, Ticket] = {}
+        self._typical = 1e6  # until the first bodies tell
         self._watch = SpeedWatch(settings.min_speed, clock)
         self._session: ClientSession | None = None
 
@@ -69,11 +72,14 @@ class Client:
         """Ask once for the target. Never raises for what a server or a network does."""
         ticket = self._budget.ticket()
         try:
+            # As much as bodies take here, before asking: who waits for memory then waits without a connection.
+            await ticket.hold(min(round(self._typical), self._budget.capacity))
             outcome = await self._fetch(target, ticket)
         except BaseException:
             ticket.close()
             raise
         if isinstance(outcome, Fetched):
+            self._typical += (len(outcome.body) - self._typical) * _LEARNING
             self._tickets[target.index] = ticket
         else:
             ticket.close()

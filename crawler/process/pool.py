@@ -99,8 +99,12 @@ class WorkerPool:
         self._feeding = False
         for depth in range(DEPTH):  # first every worker gets a batch, then every worker gets one to wait
             for lane in self._lanes:
-                if self._queue and lane.ready and len(self._at[lane]) == depth:
+                if self._queue and lane.ready and len(self._at[lane]) == depth and self._has_room(lane):
                     self._submit(lane, self._next_batch())
+
+    def _has_room(self, lane: Lane) -> bool:
+        """A large body is copied on its way; another does not wait behind it, which would be copied too."""
+        return sum(len(job.fetched.body) for batch in self._at[lane] for job in batch) <= BATCH_BYTES
 
     def _next_batch(self) -> _Batch:
         most = max(1, min(BATCH_ITEMS, len(self._queue) // len(self._lanes)))
