@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 
 from crawler.errors import StoreError
@@ -19,6 +20,13 @@ _ADVICE = {
     errno.ENOENT: "put the folder back",
     errno.EMFILE: "raise the limit of open files",
 }
+
+
+def write_all(file: FileIO, data: bytes) -> None:
+    """Write all of `data` to an unbuffered file."""
+    left = memoryview(data)
+    while left:
+        left = left[file.write(left) or 0 :]
 
 
 @contextmanager

@@ -168,9 +168,7 @@ async def test_stopping_finishes_what_was_fetched() -> None:
 
 async def test_a_target_stopped_between_its_tries_is_left_for_the_next_run() -> None:
     parts = Parts(targets(1), lambda target, _: Miss(target, Reason.TIMEOUT))
-    clock = FakeClock()
-    pipeline = parts.pipeline(clock)
-    clock.hold()
+    pipeline = parts.pipeline(FakeClock(auto=False))
     running = asyncio.create_task(pipeline.run())
     for _ in range(50):
         await asyncio.sleep(0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterable, Iterable, Iterator, Sequence  # noqa: F401
 from dataclasses import dataclass, fields
 from typing import Annotated, Any
 
@@ -13,12 +13,10 @@ from crawler.errors import SettingsError
 from crawler.settings import (  # noqa: F401 - cyclopts resolves inherited annotations in this module
     DEFAULT_NAME,
     GROUPS,
-    AsyncIterable,
     Encode,
     FetchSettings,
     Fit,
     InputSettings,
-    Iterable,
     ProcessSettings,
     Settings,
     StoreFormat,

@@ -96,8 +96,8 @@ class FolderJournal:
             done.add_done_callback(self._remember_failure)
 
     def _remember_failure(self, done: Future[None]) -> None:
-        if not done.cancelled() and self._failure is None:
-            self._failure = done.exception()
+        if not done.cancelled() and (error := done.exception()) is not None:
+            self._failure = self._failure or error
 
     # Below: in the journal's thread.
 

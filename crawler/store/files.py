@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from crawler.batcher import Batcher
-from crawler.disk import disk_errors
+from crawler.disk import disk_errors, write_all
 from crawler.model import Picture, Receipt
 from crawler.store.intents import Intents
 from crawler.store.names import file_name, numbered
@@ -35,6 +35,7 @@ class FileStore:
         self._durable = durable
         self._temporary = folder / _TEMPORARY
         self._made: set[Path] = set()
+        self._intents: Intents | None = None
 
     async def __aenter__(self) -> FileStore:
         self._batcher: Batcher[Picture, Receipt] = Batcher("crawler-store", self._write, _BATCH)
@@ -53,11 +54,13 @@ class FileStore:
 
     def forget(self, indexes: Iterable[int]) -> None:
         """The journal has the pictures of these targets. Called from its thread."""
-        self._intents.forget(indexes)
+        if self._intents is not None:
+            self._intents.forget(indexes)
 
-    def finish(self) -> None:
-        """Everything stored is in the journal: remove what only a broken run needs. Called from the journal's thread."""
-        self._intents.close(finished=True)
+    def finish(self, settled: bool) -> None:
+        """The last call, from the journal's thread. `settled`: all that was stored is in the journal."""
+        if self._intents is not None:
+            self._intents.close(settled)
         shutil.rmtree(self._temporary, ignore_errors=True)
 
     def _prepare(self) -> Intents:
@@ -67,6 +70,7 @@ class FileStore:
             return Intents(self._folder / INTENTS)
 
     def _write(self, pictures: list[Picture]) -> list[Receipt]:
+        assert self._intents is not None
         with disk_errors(self._folder):
             named = [(picture, file_name(self._template, picture)) for picture in pictures]
             fresh: dict[str, Picture] = {}
@@ -98,9 +102,7 @@ class FileStore:
     def _write_temporary(self, picture: Picture) -> Path:
         path = self._temporary / str(picture.target.index)
         with open(path, "wb", buffering=0) as file:
-            left = memoryview(picture.data)
-            while left:
-                left = left[file.write(left) :]
+            write_all(file, picture.data)
             if self._durable:
                 os.fsync(file.fileno())
         return path

@@ -10,6 +10,8 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from crawler.disk import write_all
+
 _REWRITE_BYTES = 256 * 1024
 
 
@@ -19,13 +21,13 @@ class Intents:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._open: dict[int, str] = {}
-        self._file = path.open("ab")
+        # Unbuffered: what a full disk refuses must not be tried again when the file is closed.
+        self._file = path.open("ab", buffering=0)
 
     def announce(self, names: Mapping[str, int], durable: bool) -> None:
         """Write down name and target number. Returns when a kill can no longer lose them (`durable`: nor a power loss)."""
         self._open.update((index, name) for name, index in names.items())
-        self._file.write(_lines((index, name) for name, index in names.items()))
-        self._file.flush()
+        write_all(self._file, _lines((index, name) for name, index in names.items()))
         if durable:
             os.fsync(self._file.fileno())
         if self._file.tell() > _REWRITE_BYTES:
@@ -48,7 +50,7 @@ class Intents:
         fresh = self._path.with_suffix(".new")
         fresh.write_bytes(_lines(list(self._open.items())))
         os.replace(fresh, self._path)
-        self._file = self._path.open("ab")
+        self._file = self._path.open("ab", buffering=0)
 
 
 def read_intents(path: Path) -> dict[int, list[str]]:

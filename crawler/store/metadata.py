@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from crawler.disk import disk_errors
+from crawler.disk import disk_errors, write_all
 from crawler.model import Record
 from crawler.store.files import INTENTS, FileStore
 from crawler.store.intents import read_intents
@@ -37,13 +37,12 @@ class MetadataLedger:
                 self._rebuild(recorded())
             elif size > mark:
                 os.truncate(self._path, mark)
-            self._file = self._path.open("ab")
+            self._file = self._path.open("ab", buffering=0)
             return self._file.tell()
 
     def append(self, records: Sequence[Record]) -> int:
         with disk_errors(self._folder):
-            self._file.write(b"".join(map(line, records)))
-            self._file.flush()
+            write_all(self._file, b"".join(map(line, records)))
             if self._durable:
                 os.fsync(self._file.fileno())
             return self._file.tell()
@@ -53,8 +52,7 @@ class MetadataLedger:
 
     def close(self, finished: bool) -> None:
         self._file.close()
-        if finished:
-            self._store.finish()
+        self._store.finish(finished)
 
     def _discard(self, has: Callable[[int, str], bool]) -> None:
         """Remove files that a killed run left without a record: their targets are done again."""
