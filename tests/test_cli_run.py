@@ -140,6 +140,15 @@ def test_a_closed_standard_input_is_no_reason_to_crash(faults: Faults, tmp_path:
     assert (done.returncode, pictures(tmp_path / "out")) == (0, ["00000/00000000.jpg"]), done.stderr
 
 
+def test_no_more_at_once_than_told(faults: Faults, tmp_path: Path) -> None:
+    urls = [faults.url(f"slow?delay=0.2&n={number}", host) for number in range(6) for host in faults.hosts]
+    assert run(*urls, "-o", tmp_path / "a", "--per-host", 3).code == 0
+    assert faults.stats()["concurrent"] == dict.fromkeys(faults.hosts, 3)
+    faults.reset()
+    assert run(*urls[::3], "-o", tmp_path / "b", "--per-host", 0, "--concurrency", 4).code == 0
+    assert faults.stats()["concurrent"] == {faults.hosts[0]: 4}
+
+
 def test_limit_stops_early_and_a_higher_one_goes_on(faults: Faults, tmp_path: Path) -> None:
     urls, out = [faults.url(f"tiny/{number}.jpg") for number in range(7)], tmp_path / "out"
     first = run(*urls, "-o", out, "--limit", 3, "--json")
@@ -192,16 +201,12 @@ def test_metadata_tells_what_came_and_what_was_stored(faults: Faults, tmp_path: 
     ("options", "expected"),
     [
         ("", (512, 384)),
-        ("--size 100", (100, 75)),
         ("--size 100x60", (80, 60)),
         ("--size 100 --fit outside", (133, 100)),
         ("--size 100x50 --fit cover", (100, 50)),
         ("--size 100 --fit contain", (100, 100)),
-        ("--size 100x30 --fit fill", (100, 30)),
-        ("--size 100 --fit none", (640, 480)),
         ("--size 1000", (640, 480)),
         ("--size 1000 --upscale", (1000, 750)),
-        ("--size 1000x100 --fit cover", (640, 100)),
     ],
 )
 def test_size_and_fit(faults: Faults, tmp_path: Path, options: str, expected: tuple[int, int]) -> None:
@@ -210,7 +215,7 @@ def test_size_and_fit(faults: Faults, tmp_path: Path, options: str, expected: tu
     assert (row["width"], row["height"]) == size_of(tmp_path / row["file_name"]) == expected
 
 
-@pytest.mark.parametrize(("encode", "ending"), [("jpeg", "jpg"), ("png", "png"), ("webp", "webp")])
+@pytest.mark.parametrize(("encode", "ending"), [("png", "png"), ("webp", "webp")])
 def test_encode_gives_one_format_whatever_came(faults: Faults, tmp_path: Path, encode: str, ending: str) -> None:
     urls = [faults.url(f"good.{kind}?w=60&h=40") for kind in ("jpg", "png", "webp", "gif")]
     assert run(*urls, "-o", tmp_path, "--encode", encode).code == 0
@@ -287,8 +292,6 @@ def test_the_first_exercise(tmp_path: Path) -> None:
         assert len({(out / name).read_bytes() for name in pictures(out)}) == 5
         assert {size_of(out / name) for name in pictures(out)} == {(400, 600)}
         assert len({row["final_url"] for row in metadata(out)}) == 5
-        again = run(f"{site}/400/600", *options, "-o", out, "--json")
-        assert (again.summary["stored"], again.summary["skipped"]) == (0, 5)
 
 
 def test_a_rerun_asks_for_nothing_and_changes_nothing(faults: Faults, tmp_path: Path) -> None:
@@ -498,9 +501,9 @@ def test_ctrl_c_while_it_starts_ends_it(faults: Faults, tmp_path: Path, moment: 
 
 def test_exit_code_tells_misses_only_when_asked(faults: Faults, tmp_path: Path) -> None:
     good, bad = faults.url("good.jpg"), faults.url("status/404")
-    assert run(good, bad, "-o", tmp_path / "a").code == 0
-    assert run(good, bad, "-o", tmp_path / "b", "--strict").code == 1
-    assert run(good, "-o", tmp_path / "c", "--strict").code == 0
+    assert run(good, bad, "-o", tmp_path, "--limit", 1, "--strict").code == 0
+    assert run(good, bad, "-o", tmp_path, "--strict").code == 1
+    assert run(good, bad, "-o", tmp_path).code == 0
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -9,9 +9,11 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.servers.handle import Faults
@@ -165,3 +167,40 @@ def members(session: int) -> list[int]:
             if int(fields[3]) == session and fields[0] != "Z":
                 found.append(int(entry.name))
     return found
+
+
+@pytest.mark.parametrize(
+    ("seconds", "count"), [(3.0, 150), pytest.param(20.0, 1500, marks=pytest.mark.soak, id="soak")]
+)
+def test_workers_killed_again_and_again_lose_no_picture(
+    fault_server: Faults, tmp_path: Path, seconds: float, count: int
+) -> None:
+    urls = tmp_path / "urls.txt"
+    urls.write_text("\n".join(fault_server.url(f"good.jpg?w=900&h=700&seed={n % 20}&n={n}") for n in range(count)))
+    call = [sys.executable, "-m", "crawler", "run", str(urls), "-o", str(tmp_path / "out"), "--allow-private"]
+    process = subprocess.Popen([*call, "--encode", "webp", "--workers", "2", "--per-host", "0", "--quiet"])
+    kills = 0
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            process.wait(0.2)
+            break
+        except subprocess.TimeoutExpired:
+            kills += kill_one_worker(process.pid)
+    assert process.wait(LIMIT) == 0
+    print(f"{kills} workers killed")
+    assert kills >= seconds, "the test must have killed some"
+    assert len(metadata(tmp_path / "out")) == count
+
+
+def kill_one_worker(parent: int) -> int:
+    """SIGKILL a worker of the run, drawn at random. Workers are the children of its fork server."""
+    try:
+        servers = [child for child in psutil.Process(parent).children() if child.children()]
+        workers = [worker for server in servers for worker in server.children()]
+        if not workers:
+            return 0
+        random.choice(workers).kill()
+    except psutil.NoSuchProcess:
+        return 0
+    return 1

@@ -26,7 +26,7 @@ from tests.conftest import third_party
         ("https://example.org:443/", "https://example.org/"),
         ("http://example.org:8080/", "http://example.org:8080/"),
         ("http://example.org", "http://example.org"),
-        ("http://example.org/a b".replace(" ", "%20"), "http://example.org/a%20b"),
+        ("http://example.org/a%20b", "http://example.org/a%20b"),
         ("http://example.org/?q=a,b&c='d'#there", "http://example.org/?q=a,b&c='d'"),
         ("http://example.org/#", "http://example.org/"),
         ("http://example.org/a#b#c", "http://example.org/a"),
@@ -103,7 +103,6 @@ def test_what_cannot_work_is_refused_with_the_reason(text: str, why: str) -> Non
         "1.2.3.256",
         "1.2.3.4.5",
         "4294967296",
-        "0x7f.1",
     ],
 )
 def test_a_host_that_cannot_be_is_refused(host: str) -> None:
@@ -186,13 +185,6 @@ def test_an_argument_with_a_scheme_is_no_file() -> None:
     assert not looks_like_url("folder/with:/colon.txt")
 
 
-_REFUSED_LATER = {
-    "1.2.3.4.": "aiohttp asks for numeric hosts only as they are written canonically",
-    "192.168.257.": "aiohttp asks for numeric hosts only as they are written canonically",
-    "999999999.": "aiohttp asks for numeric hosts only as they are written canonically",
-}
-
-
 def _other_host(row: dict[str, Any]) -> str | None:
     """The host that this line of a list leads to where a browser would go to another."""
     try:
@@ -200,7 +192,7 @@ def _other_host(row: dict[str, Any]) -> str | None:
     except BadURL:
         return None
     meant = URL(row["whatwg"]).host if row["whatwg"] != "FAILURE" else None
-    if host == meant or host in _REFUSED_LATER:
+    if host == meant:
         return None
     try:  # the system reads these numbers as the browser does, and the guard looks at the address
         return None if socket.inet_ntoa(socket.inet_aton(host)) == meant else host
@@ -262,7 +254,7 @@ def test_a_name_is_made_safe(text: str, name: str) -> None:
         ("/", "_"),
         ("", "_"),
         ("/.jpg", "jpg"),
-        ("/..%2f..%2fetc%2fpasswd", "_.._etc_passwd".rpartition(".")[0]),
+        ("/..%2f..%2fetc%2fpasswd", "_"),
         ("/%2e%2e.jpg", "_"),
         ("/%00.jpg", "_"),
         ("/%ff%fe.jpg", "_"),

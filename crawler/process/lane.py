@@ -72,6 +72,7 @@ class Lane:
     def _start(self) -> None:
         self._executor = ProcessPoolExecutor(1, self._context, worker.setup, (self._settings,))
         pid = self._executor.submit(worker.ready).result(_START_SECONDS)
+        _close_spare_ends(self._executor)
         # active_children is the public way to the process object, which knows how it will have ended.
         self._process = next((child for child in multiprocessing.active_children() if child.pid == pid), None)
 
@@ -82,6 +83,19 @@ class Lane:
             self._executor = None
         process, self._process = self._process, None
         return process.exitcode if process is not None else None
+
+
+def _close_spare_ends(executor: ProcessPoolExecutor) -> None:
+    """Close our copies of the worker's ends of its two pipes, once the worker has its own.
+
+    A worker killed in the middle of a message leaves the executor's threads reading or writing the rest of it. With
+    these copies open the pipe looks alive and they wait for ever; without them they see its end and the pool is broken,
+    as it should be. The executor has no public way to say so.
+    """
+    for queue, end in (("_result_queue", "_writer"), ("_call_queue", "_reader")):
+        connection = getattr(getattr(executor, queue, None), end, None)
+        if connection is not None:
+            connection.close()
 
 
 __all__ = ["BrokenProcessPool", "Lane", "Results", "Work", "worker_context"]

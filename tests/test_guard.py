@@ -1,0 +1,364 @@
+"""With default settings nothing but public addresses is connected to, whatever a list, a name or a redirect says.
+
+Every connection that is tried is written down and refused, so that nothing ever leaves this machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from ipaddress import IPv4Address, IPv6Address, ip_network
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+import pytest
+from aiohttp.abc import AbstractResolver, ResolveResult
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crawler.fetch.budget import ByteBudget
+from crawler.fetch.client import Client
+from crawler.fetch.guard import BlockedAddress, PublicResolver, is_public, public_socket
+from crawler.model import Fetched, Miss, Reason, Target
+from crawler.settings import MB, FetchSettings
+from tests.conftest import third_party
+from tests.fake_clock import FakeClock
+from tests.servers.handle import Faults
+
+LIMIT = 20.0
+PUBLIC = "93.184.216.34"
+PRIVATE = ("127.0.0.1", "10.0.0.1", "169.254.169.254", "::1", "fd00::1", "fe80::1%2", "::ffff:127.0.0.1", "64:ff9b::a00:1")
+
+# Addresses --------------------------------------------------------------------------------------
+
+NOT_PUBLIC_V4 = """
+    0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 192.0.2.0/24
+    192.88.99.0/24 192.168.0.0/16 198.18.0.0/15 198.51.100.0/24 203.0.113.0/24 224.0.0.0/4 240.0.0.0/4
+""".split()
+"""IANA special-purpose addresses that are not globally reachable, multicast and what is reserved."""
+
+NOT_PUBLIC_V6 = """
+    ::/128 ::1/128 ::/96 ::ffff:0:0:0/96 64:ff9b:1::/48 100::/64 100:0:0:1::/64 2001::/32 2001:2::/48 2001:10::/28
+    2001:20::/28 2001:db8::/32 2002::/16 3fff::/20 5f00::/16 fc00::/7 fe80::/10 fec0::/10 ff00::/8 4000::/3 8000::/1
+""".split()
+
+
+def edges(network: str) -> list[str]:
+    net = ip_network(network)
+    return [str(net[0]), str(net[-1]), str(net[net.num_addresses // 2])]
+
+
+@pytest.mark.parametrize("network", [*NOT_PUBLIC_V4, *NOT_PUBLIC_V6])
+def test_a_network_that_is_not_public_is_refused_from_end_to_end(network: str) -> None:
+    assert [address for address in edges(network) if is_public(address)] == []
+
+
+@pytest.mark.parametrize(
+    "address",
+    """
+    1.1.1.1 8.8.8.8 93.184.216.34 1.0.0.0 9.255.255.255 11.0.0.0 100.63.255.255 100.128.0.0 126.255.255.255 128.0.0.0
+    169.253.255.255 169.255.0.0 172.15.255.255 172.32.0.0 191.255.255.255 192.0.1.0 192.0.3.0 192.88.98.255 192.88.100.0
+    192.167.255.255 192.169.0.0 198.17.255.255 198.20.0.0 198.51.99.255 198.51.101.0 203.0.112.255 203.0.114.0
+    223.255.255.255 2001:200:: 2001:4860:4860::8888 2606:4700:4700::1111 2a00:1450:4001::1 2400:: 2003::
+    3ffe:ffff:ffff:ffff:ffff:ffff:ffff:ffff ::ffff:8.8.8.8 64:ff9b::808:808 2606:4700::5efe:808:808
+    """.split(),
+)
+def test_the_neighbours_of_such_networks_are_public(address: str) -> None:
+    assert is_public(address)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", " ", "localhost", "127.1", "0x7f.0.0.1", "2130706433", "0177.0.0.1", "8.8.8.8.", "8.8.8.8:80", "[::1]", "1.1.1.1 "]
+    + ["1.1.1", "1.1.1.1/32", "\uff11.1.1.1", "::g", ":", "%", "1::2::3", "unix:/run/a.sock", "fe80::1%eth0", "::1%lo"],
+)
+def test_what_is_no_address_in_its_usual_form_is_not_public(text: str) -> None:
+    assert not is_public(text)
+
+
+def truth(address: IPv4Address) -> bool:
+    return not any(address in ip_network(network) for network in NOT_PUBLIC_V4)
+
+
+v4 = st.ip_addresses(v=4) | st.sampled_from(NOT_PUBLIC_V4).flatmap(lambda network: st.ip_addresses(network=network))
+
+
+@given(v4)
+def test_an_ipv4_address_is_public_or_not_in_every_form_that_is_in_use(address: IPv4Address) -> None:
+    number = int(address)
+    forms = [str(address), f"::ffff:{address}", str(IPv6Address((0x64FF9B << 96) | number))]
+    assert [is_public(form) for form in forms] == [truth(address)] * 3
+
+
+@given(v4, st.integers(0, 2**16 - 1))
+def test_an_ipv4_address_in_a_form_out_of_use_is_never_public(address: IPv4Address, rest: int) -> None:
+    number = int(address)
+    compatible, translated = IPv6Address(number), IPv6Address((0xFFFF << 32) | number)
+    six_to_four = IPv6Address((0x2002 << 112) | (number << 80) | rest)
+    teredo = IPv6Address((0x20010000 << 96) | (rest << 32) | (number ^ 0xFFFF_FFFF))
+    assert not any(is_public(str(one)) for one in (compatible, translated, six_to_four, teredo))
+    if not truth(address):
+        for prefix in (0x2606_4700 << 96, 0x2A00_1450 << 96):
+            for mark in (0x0000_5EFE, 0x0200_5EFE):
+                assert not is_public(str(IPv6Address(prefix | (mark << 32) | number)))
+
+
+@given(st.ip_addresses(v=6))
+def test_only_global_unicast_and_translated_ipv4_are_public(address: IPv6Address) -> None:
+    if is_public(str(address)):
+        assert any(address in ip_network(one) for one in ("2000::/3", "::ffff:0:0/96", "64:ff9b::/96"))
+        assert not any(address in ip_network(one) for one in NOT_PUBLIC_V6)
+
+
+# The last gate ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("address", PRIVATE)
+def test_no_socket_is_made_for_an_address_that_is_not_public(address: str) -> None:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with pytest.raises(BlockedAddress) as blocked:
+        public_socket((family, socket.SOCK_STREAM, 6, "", (address, 80)))
+    assert str(blocked.value) == f"{address} is not a public address; --allow-private opens it"
+
+
+def test_a_socket_for_a_public_address_is_of_the_kind_asked_for() -> None:
+    with public_socket((socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("2606:4700:4700::1111", 80, 0, 0))) as made:
+        assert (made.family, made.type) == (socket.AF_INET6, socket.SOCK_STREAM)
+
+
+# Names ------------------------------------------------------------------------------------------
+
+
+class Names(AbstractResolver):
+    """Answers from a table, for every other name with addresses that are not public; numbers as the system reads them."""
+
+    table: dict[str, Callable[[], Sequence[str]]]
+    asked: Counter[str]
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        self.asked[host] += 1
+        await asyncio.sleep(0)
+        return [_answer(host, port, address) for address in self.table.get(host, lambda: _by_number(host))()]
+
+    async def close(self) -> None:
+        pass
+
+
+def _by_number(host: str) -> Sequence[str]:
+    try:
+        return (socket.inet_ntoa(socket.inet_aton(host)),)
+    except OSError:
+        return PRIVATE
+
+
+def _answer(host: str, port: int, address: str) -> ResolveResult:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    return ResolveResult(hostname=host, host=address, port=port, family=family, proto=6, flags=socket.AI_NUMERICHOST)
+
+
+class Network:
+    """All there is of a network: names, the connections that were tried, and public addresses that lead to our server."""
+
+    def __init__(self) -> None:
+        self.tried: list[str] = []
+        self.asked: Counter[str] = Counter()
+        self.names: dict[str, Callable[[], Sequence[str]]] = {"public.example": lambda: (PUBLIC,)}
+        self.routes: dict[str, str] = {}
+
+    async def fetch(self, *urls: str, **options: Any) -> list[Fetched | Miss]:
+        """Fetch all at once with default settings."""
+        client = Client(FetchSettings(**options), len(urls), ByteBudget(100 * MB), FakeClock(auto=False))
+        async with asyncio.timeout(LIMIT), client:
+            outcomes = await asyncio.gather(*(client.fetch(Target(at, url)) for at, url in enumerate(urls)))
+            for outcome in outcomes:
+                if isinstance(outcome, Fetched):
+                    client.done(outcome)
+        return outcomes
+
+    async def miss(self, url: str, **options: Any) -> Miss:
+        (outcome,) = await self.fetch(url, **options)
+        assert isinstance(outcome, Miss), outcome
+        return outcome
+
+
+@pytest.fixture
+def network(monkeypatch: pytest.MonkeyPatch) -> Iterator[Network]:
+    network = Network()
+    connect = socket.socket.connect
+
+    def hook(self: socket.socket, address: Any) -> None:
+        if self.family == socket.AF_UNIX:
+            return connect(self, address)
+        network.tried.append(address[0])
+        if (route := network.routes.get(address[0])) is None:
+            raise ConnectionRefusedError(111, "nothing leaves a test")
+        return connect(self, (route, *address[1:]))
+
+    names = type("TheseNames", (Names,), {"table": network.names, "asked": network.asked})
+    monkeypatch.setattr(socket.socket, "connect", hook)
+    monkeypatch.setattr(aiohttp, "DefaultResolver", names)
+    yield network
+    assert not network.tried or set(network.tried) <= {*network.routes, *map(str, network.tried)}
+
+
+async def test_the_hook_sees_what_is_tried(network: Network) -> None:
+    miss = await network.miss(f"http://{PUBLIC}/a.jpg")
+    assert (miss.reason, network.tried) == (Reason.CONNECT, [PUBLIC])
+
+
+async def test_nothing_is_tried_for_addresses_that_must_be_blocked(network: Network) -> None:
+    rows = json.loads((third_party("ssrf") / "ssrf_vectors.json").read_text())["static"]
+    blocked = [row["url"] for row in rows if row["expect"] == "block"]
+    assert len(blocked) > 80
+    reasons = {url: outcome for url in blocked for outcome in await network.fetch(url)}
+    assert network.tried == []
+    odd = {url: miss for url, miss in reasons.items() if isinstance(miss, Fetched) or miss.reason.later}
+    assert not odd, "none of them gets better"
+
+
+LOCAL_NAT64 = "http://[64:ff9b:1:808:8:800::]/a.jpg"  # RFC 8215: for use inside of a network, so it is not public
+
+
+async def test_what_is_public_is_tried(network: Network) -> None:
+    rows = json.loads((third_party("ssrf") / "ssrf_vectors.json").read_text())["static"]
+    allowed = [row["url"] for row in rows if row["expect"] == "allow" and row["url"] != LOCAL_NAT64]
+    assert len(allowed) >= 4
+    for url in allowed:
+        network.tried.clear()
+        assert (await network.miss(url)).reason is Reason.CONNECT
+        assert len(network.tried) == 1
+        assert network.tried[0] in url
+
+
+@pytest.mark.parametrize("address", PRIVATE)
+async def test_a_name_of_a_private_address_is_refused_with_all_that_explains_it(network: Network, address: str) -> None:
+    network.names["intranet.example"] = lambda: (address,)
+    miss = await network.miss("http://intranet.example/a.jpg")
+    assert miss.reason is Reason.BLOCKED_ADDRESS
+    assert miss.detail == f"intranet.example is {address}, which is not a public address; --allow-private opens it"
+    assert network.tried == []
+
+
+async def test_all_who_ask_for_a_private_name_at_once_are_refused(network: Network) -> None:
+    outcomes = await network.fetch(*(f"http://intranet.example/{number}.jpg" for number in range(5)))
+    assert [outcome.reason for outcome in outcomes if isinstance(outcome, Miss)] == [Reason.BLOCKED_ADDRESS] * 5
+    assert network.tried == []
+
+
+async def test_private_addresses_can_be_opened(network: Network) -> None:
+    assert (await network.miss("http://127.0.0.1:9/a.jpg", allow_private=True)).reason is Reason.CONNECT
+    assert network.tried == ["127.0.0.1"]
+
+
+@pytest.mark.parametrize("answers", [(PUBLIC, "127.0.0.1"), ("::1", PUBLIC), ("10.0.0.1", PUBLIC, "fd00::1")])
+async def test_of_several_addresses_only_the_public_ones_are_tried(network: Network, answers: tuple[str, ...]) -> None:
+    network.names["both.example"] = lambda: answers
+    miss = await network.miss("http://both.example/a.jpg")
+    assert miss.reason is Reason.CONNECT
+    assert set(network.tried) == {PUBLIC}
+
+
+async def test_a_name_that_changes_its_address_leads_nowhere_private(network: Network, faults: Faults) -> None:
+    answers = iter([(PUBLIC,), *[("127.0.0.1",)] * 20])
+    network.names["rebind.example"] = lambda: next(answers)
+    network.routes[PUBLIC] = faults.hosts[0]
+    urls = [f"http://rebind.example:{faults.port}/good.jpg?seed={number}" for number in range(4)]
+    await network.fetch(*urls)
+    assert set(network.tried) == {PUBLIC}
+    await network.fetch(*urls)
+    assert set(network.tried) == {PUBLIC}
+
+
+async def test_a_name_without_an_address_is_a_matter_of_names(network: Network) -> None:
+    network.names["empty.example"] = lambda: ()
+    assert (await network.miss("http://empty.example/a.jpg")).reason is Reason.DNS
+
+
+async def test_an_error_of_the_resolver_is_a_matter_of_names(network: Network) -> None:
+    def fails() -> Sequence[str]:
+        raise OSError(None, "Name or service not known")
+
+    network.names["missing.example"] = fails
+    miss = await network.miss("http://missing.example/a.jpg")
+    assert miss.reason is Reason.DNS
+
+
+async def test_a_proxy_of_the_environment_is_no_way_around(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    assert (await network.miss("http://public.example/a.jpg")).reason is Reason.CONNECT
+    assert network.tried == [PUBLIC]
+
+
+async def test_the_resolver_closes_the_one_inside() -> None:
+    class Inner(Names):
+        table: dict[str, Callable[[], Sequence[str]]] = {}  # noqa: RUF012
+        asked: Counter[str] = Counter()
+        closed = 0
+
+        async def close(self) -> None:
+            self.closed += 1
+
+    inner = Inner()
+    await PublicResolver(inner).close()
+    assert inner.closed == 1
+
+
+# Redirects --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize(
+    ("to", "reason"),
+    [
+        ("http://127.0.0.1:{port}/good.jpg", Reason.BLOCKED_ADDRESS),
+        ("//127.0.0.1:{port}/good.jpg", Reason.BLOCKED_ADDRESS),
+        ("http://public.example@127.0.0.1:{port}/good.jpg", Reason.BLOCKED_ADDRESS),
+        ("http://[::1]/good.jpg", Reason.BLOCKED_ADDRESS),
+        ("http://[::ffff:7f00:1]:{port}/good.jpg", Reason.BLOCKED_ADDRESS),
+        ("http://169.254.169.254/latest/meta-data/", Reason.BLOCKED_ADDRESS),
+        ("http://intranet.example:{port}/good.jpg", Reason.BLOCKED_ADDRESS),
+        ("http://0x7f000001:{port}/good.jpg", Reason.BLOCKED_ADDRESS),
+        ("http://2130706433:{port}/good.jpg", Reason.BAD_URL),
+        ("http://127.1:{port}/good.jpg", Reason.BAD_URL),
+        ("file:///etc/passwd", Reason.BAD_URL),
+        ("ftp://127.0.0.1/a.jpg", Reason.BAD_URL),
+        ("gopher://127.0.0.1:25/_MAIL", Reason.BAD_URL),
+        ("mailto:user@example.com", Reason.BAD_URL),
+        ("http://", Reason.BAD_URL),
+        ("http://[::1/", Reason.BAD_URL),
+    ],
+)
+async def test_a_redirect_to_where_nobody_may_go_ends_there(
+    network: Network, faults: Faults, code: int, to: str, reason: Reason
+) -> None:
+    network.routes[PUBLIC] = faults.hosts[0]
+    target = quote(to.format(port=faults.port), safe="")
+    miss = await network.miss(f"http://public.example:{faults.port}/redirect?code={code}&to={target}")
+    assert network.tried == [PUBLIC]
+    assert miss.reason is reason
+
+
+async def test_a_redirect_to_a_public_address_is_followed(network: Network, faults: Faults) -> None:
+    network.routes[PUBLIC] = network.routes["8.8.8.8"] = faults.hosts[0]
+    to = quote(f"http://8.8.8.8:{faults.port}/good.jpg", safe="")
+    (fetched,) = await network.fetch(f"http://public.example:{faults.port}/redirect?to={to}")
+    assert isinstance(fetched, Fetched)
+    assert fetched.final_url == f"http://8.8.8.8:{faults.port}/good.jpg"
+    assert network.tried == [PUBLIC, "8.8.8.8"]
+
+
+async def test_a_chain_that_ends_in_private_ends_at_that_hop(network: Network, faults: Faults) -> None:
+    network.routes[PUBLIC] = faults.hosts[0]
+    here = f"http://public.example:{faults.port}"
+    inner = quote(f"{here}/redirect?to={quote('http://10.0.0.1/a.jpg', safe='')}", safe="")
+    miss = await network.miss(f"{here}/redirect?to={inner}")
+    assert miss.reason is Reason.BLOCKED_ADDRESS
+    assert "10.0.0.1" in miss.detail
+    assert set(network.tried) == {PUBLIC}
