@@ -310,18 +310,19 @@ def _check_output(folder: Path) -> None:
     parent = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
         raise SettingsError("output", f"{folder} cannot be written: {parent} is not a folder that allows it")
-    if (folder / "metadata.jsonl").exists() and not (folder / ".crawler").exists():
+    journal, metadata = folder / ".crawler/journal.sqlite", folder / "metadata.jsonl"
+    if metadata.exists() and metadata.stat().st_size and not (journal.exists() and journal.stat().st_size):
         raise JournalError(
-            f"{folder}: holds a metadata.jsonl but no journal (.crawler), so what is in it cannot be told; "
+            f"{folder}: holds pictures but no journal (.crawler/journal.sqlite), so what is done cannot be told; "
             "put the journal back, or use another output folder"
         )
 
 
 def _make_folder(folder: Path) -> None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".crawler").mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SettingsError("output", f"{folder} cannot be made: {error.strerror or error}") from error
+        raise SettingsError("output", f"{folder} cannot be made or written: {error.strerror or error}") from error
 
 
 __all__ = ["Crawler", "CrawlerError", "crawl", "output_settings"]

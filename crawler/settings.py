@@ -7,6 +7,8 @@ file and the variable `CRAWLER_PER_HOST`. Order: defaults < file < environment <
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import AsyncIterable, Iterable
 from dataclasses import dataclass, field, fields
 from string import Formatter
@@ -24,6 +26,15 @@ NAME_FIELDS = ("index", "folder", "host", "stem", "sha256", "width", "height")
 DEFAULT_NAME = "{folder}/{index:08d}"
 
 KB, MB, GB = 1000, 1000**2, 1000**3
+_LONGEST = 10_000_000  # seconds, four months: timers of the system take no more than some years
+
+
+_FRACTIONS = ("timeout", "connect_timeout", "process_timeout", "progress_every")
+
+
+def _check_switch(settings: Any, name: str) -> None:
+    if not isinstance(getattr(settings, name), bool):
+        raise SettingsError(name, f"{getattr(settings, name)!r} given, must be true or false")
 
 
 def _check_range(settings: Any, name: str, low: float, high: float | None = None) -> None:
@@ -31,8 +42,9 @@ def _check_range(settings: Any, name: str, low: float, high: float | None = None
     if (
         isinstance(value, bool)
         or not isinstance(value, int | float)
-        or value < low
+        or not value >= low  # also nan
         or (high is not None and value > high)
+        or (isinstance(value, float) and name not in _FRACTIONS and not value.is_integer())
     ):
         bound = f"at least {low:g}" if high is None else f"from {low:g} to {high:g}"
         raise SettingsError(name, f"{value!r} given, must be a number {bound}")
@@ -56,6 +68,10 @@ class InputSettings:
     """Stop after this many targets of the input."""
 
     def __post_init__(self) -> None:
+        if isinstance(self.sources, str):
+            object.__setattr__(self, "sources", (self.sources,))
+        if isinstance(self.sources, bytes) or not isinstance(self.sources, Iterable | AsyncIterable):
+            raise SettingsError("sources", f"{self.sources!r} given, must be URLs and names of files")
         _check_range(self, "repeat", 1)
         if self.limit is not None:
             _check_range(self, "limit", 0)
@@ -100,13 +116,19 @@ class FetchSettings:
     """Also connect to addresses that are not public: this machine, private networks, link-local."""
 
     def __post_init__(self) -> None:
-        _check_range(self, "timeout", 0.001)
-        _check_range(self, "connect_timeout", 0.001)
+        _check_range(self, "timeout", 0.001, _LONGEST)
+        _check_range(self, "connect_timeout", 0.001, _LONGEST)
         _check_range(self, "min_speed", 0)
         _check_range(self, "max_bytes", 1)
         _check_range(self, "memory", 1 * MB)
         _check_range(self, "max_redirects", 0, 50)
-        if not self.user_agent.isascii() or not self.user_agent.isprintable() or not self.user_agent.strip():
+        _check_switch(self, "allow_private")
+        if (
+            not isinstance(self.user_agent, str)
+            or not self.user_agent.isascii()
+            or not self.user_agent.isprintable()
+            or not self.user_agent.strip()
+        ):
             raise SettingsError("user_agent", f"{self.user_agent!r} given, must be printable ASCII text")
 
 
@@ -138,11 +160,12 @@ class ProcessSettings:
         if not _is_size(self.size):
             raise SettingsError("size", f"{self.size!r} given, must be N or WxH with sides from 1 to 65535 pixels")
         _check_choice(self, "fit", get_args(Fit))
+        _check_switch(self, "upscale")
         _check_choice(self, "encode", get_args(Encode))
         _check_range(self, "quality", 1, 100)
         _check_range(self, "max_pixels", 1)
         _check_range(self, "workers", 0, 1024)
-        _check_range(self, "process_timeout", 0.01)
+        _check_range(self, "process_timeout", 0.01, _LONGEST)
         _check_range(self, "worker_memory", 256 * MB)
 
     @property
@@ -169,8 +192,12 @@ class StoreSettings:
     stem (of the URL), sha256 (of the bytes that came), width, height."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "output", os.fspath(self.output))
         _check_choice(self, "format", get_args(StoreFormat))
         _check_name(self.name)
+
+
+_SPEC = re.compile(r"([^{}]?[<>=^])?0?[0-9]{0,3}d?|\.[0-9]{1,3}")
 
 
 def _check_name(template: str) -> None:
@@ -178,6 +205,8 @@ def _check_name(template: str) -> None:
     allowed = ", ".join(NAME_FIELDS)
     try:
         parts = list(Formatter().parse(template))
+        if any(not _SPEC.fullmatch(spec or "") for _, _, spec, _ in parts):
+            raise ValueError("a format is a width such as 08d, or a length such as .2")
         used = [name for _, name, _, _ in parts if name is not None]
         sample = template.format(**dict.fromkeys(NAME_FIELDS, "a") | {"index": 1, "width": 1, "height": 1})
     except (KeyError, IndexError) as error:
@@ -187,7 +216,12 @@ def _check_name(template: str) -> None:
     if unknown := [name for name in used if name not in NAME_FIELDS]:
         raise SettingsError("name", f"{template!r} has an unknown field {unknown[0]!r}; there are {allowed}")
     pieces = sample.replace("\\", "/").split("/")
-    if not used or any(piece in ("", ".", "..") or piece.startswith(".") for piece in pieces) or "\0" in sample:
+    if (
+        not used
+        or pieces[0] == "metadata.jsonl"
+        or any(piece in ("", ".", "..") or piece.startswith(".") for piece in pieces)
+        or "\0" in sample
+    ):
         raise SettingsError("name", f"{template!r} must use at least one of {allowed} and stay inside the folder")
 
 
@@ -202,6 +236,7 @@ class StateSettings:
     or the name of a reason."""
 
     def __post_init__(self) -> None:
+        _check_switch(self, "durable")
         choices = ("", "later", "all", *(reason.value for reason in Reason))
         if self.retry_missed not in choices:
             raise SettingsError("retry_missed", f"{self.retry_missed!r} given, must be one of {', '.join(choices[1:])}")
@@ -215,7 +250,7 @@ class ReportSettings:
     """Seconds between two lines of progress where there is no terminal."""
 
     def __post_init__(self) -> None:
-        _check_range(self, "progress_every", 0.05)
+        _check_range(self, "progress_every", 0.05, _LONGEST)
 
 
 @dataclass(frozen=True)
@@ -243,7 +278,9 @@ class Settings:
             if name not in known:
                 raise SettingsError(name, f"unknown setting; there are {', '.join(sorted(known))}")
             values[known[name].name][name] = value
-        values["input"].setdefault("sources", (sources,) if isinstance(sources, str) else sources)
+        if sources != () and "sources" in flat:
+            raise SettingsError("sources", "given twice")
+        values["input"].setdefault("sources", sources)
         return cls(**{group: GROUPS[group](**given) for group, given in values.items()})
 
 

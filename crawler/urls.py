@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address
 from urllib.parse import unquote
 
 from yarl import URL
@@ -13,6 +14,10 @@ MAX_URL_LENGTH = 8192
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f]")
+_NAME_OF_HOST = re.compile(r"(?=.{1,253}\.?$)(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?", re.ASCII)
+_NUMBER = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)\.?")
+_PORT = re.compile(r"[^:]+://(?:[^/?#]*@)?(?:\[[^\]/?#]*\]|[^:/?#]*)(?::[0-9]*)?(?:[/?#]|$)", re.ASCII)
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _UNSAFE_IN_NAME = re.compile(r"[^\w.,=@+~-]+")
 
 
@@ -33,7 +38,7 @@ def parse(text: str) -> URL:
         raise BadURL(f"longer than {MAX_URL_LENGTH} characters ({len(text)})")
     if found := _FORBIDDEN.search(text):
         raise BadURL(f"holds a space or control character ({found.group()!r})")
-    if "\ufffd" in text:
+    if "\ufffd" in text or _SURROGATE.search(text):
         raise BadURL("is not UTF-8 text")
     scheme = _SCHEME.match(text)
     if scheme is None or "//" not in text[: scheme.end() + 2]:
@@ -42,8 +47,13 @@ def parse(text: str) -> URL:
         raise BadURL(f"scheme {scheme.group(1)!r} is not http or https")
     try:
         url = URL(text)
+        if "[" in text.split("/", 3)[2] and ":" not in (url.raw_host or ""):
+            raise BadURL("has an address in brackets that is not IPv6")
         if not url.host or not url.port:
             raise BadURL("has no host" if not url.host else "has no usable port")
+        _check_host(url.raw_host or "")
+        if _PORT.match(text) is None:
+            raise BadURL("has a port that is no number")
         return url.with_fragment(None)
     except BadURL:
         raise
@@ -51,9 +61,19 @@ def parse(text: str) -> URL:
         raise BadURL(f"is not an address: {error}") from None
 
 
+def _check_host(host: str) -> None:
+    """Refuse what is no name and no address, also numbers that others would read as an address."""
+    if ":" in host:
+        IPv6Address(host.replace("%25", "%"))
+    elif _NUMBER.fullmatch(host):
+        IPv4Address(host)
+    elif not _NAME_OF_HOST.fullmatch(host):
+        raise BadURL(f"{host!r} cannot be the name of a host")
+
+
 def host_key(url: URL) -> str:
     """Name under which a host's limits are counted: host and port, one for each server."""
-    return f"{url.host}:{url.port}"
+    return f"{(url.host or '').removesuffix('.')}:{url.port}"
 
 
 def looks_like_url(text: str) -> bool:

@@ -530,6 +530,17 @@ def test_a_signal_ends_in_order_and_a_rerun_completes(
     assert set(Counter(entry["path"] for entry in faults.log()).values()) == {1}, "nothing is fetched twice"
 
 
+def test_ctrl_c_ends_a_run_that_waits_for_more_input(faults: Faults, tmp_path: Path) -> None:
+    with started("run", "-", "-o", tmp_path, *HERE, stdin=subprocess.PIPE) as running:
+        assert running.process.stdin is not None
+        running.process.stdin.write(f"{faults.url('tiny/1.jpg')}\n{faults.url('tiny/2.jpg')}\n".encode())
+        running.process.stdin.flush()
+        wait_for_pictures(tmp_path, 2)
+        running.signal(signal.SIGINT)
+        done = running.ended(20)
+    assert (done.code, len(metadata(tmp_path))) == (130, 2)
+
+
 def test_the_second_ctrl_c_stops_at_once(faults: Faults, tmp_path: Path) -> None:
     urls = [faults.url("good.jpg"), *(faults.url(f"no-answer?n={number}") for number in range(3))]
     with started("run", *urls, "-o", tmp_path, *HERE, "--timeout", 600, "--connect-timeout", 600) as running:

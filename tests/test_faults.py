@@ -180,7 +180,8 @@ async def test_every_explanation_is_one_line_of_words(faults: Faults) -> None:
 async def test_a_server_that_fails_is_asked_as_often_as_retries_say(faults: Faults, path: str) -> None:
     found = await outcomes([faults.url(path)], format="none", retries=RETRIES)
     assert [outcome.attempts for outcome in found.values()] == [1 + RETRIES]
-    assert len(faults.log()) == 1 + RETRIES
+    # A connection that is dropped without an answer is asked for once more by aiohttp itself, within the same try.
+    assert 1 + RETRIES <= len(faults.log()) <= (1 + RETRIES) * (2 if path.endswith("at-once") else 1)
 
 
 async def test_a_server_that_asks_for_too_long_a_wait_is_not_waited_for(faults: Faults) -> None:

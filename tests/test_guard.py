@@ -6,10 +6,11 @@ Every connection that is tried is written down and refused, so that nothing ever
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import socket
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import Any
 from urllib.parse import quote
@@ -31,20 +32,24 @@ from tests.servers.handle import Faults
 
 LIMIT = 20.0
 PUBLIC = "93.184.216.34"
-PRIVATE = ("127.0.0.1", "10.0.0.1", "169.254.169.254", "::1", "fd00::1", "fe80::1%2", "::ffff:127.0.0.1", "64:ff9b::a00:1")
-
 # Addresses --------------------------------------------------------------------------------------
 
-NOT_PUBLIC_V4 = """
+
+def words(text: str) -> list[str]:
+    return text.split()
+
+
+PRIVATE = words("127.0.0.1 10.0.0.1 169.254.169.254 ::1 fd00::1 fe80::1%2 ::ffff:127.0.0.1 64:ff9b::a00:1")
+NOT_PUBLIC_V4 = words("""
     0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 192.0.2.0/24
     192.88.99.0/24 192.168.0.0/16 198.18.0.0/15 198.51.100.0/24 203.0.113.0/24 224.0.0.0/4 240.0.0.0/4
-""".split()
+""")
 """IANA special-purpose addresses that are not globally reachable, multicast and what is reserved."""
 
-NOT_PUBLIC_V6 = """
+NOT_PUBLIC_V6 = words("""
     ::/128 ::1/128 ::/96 ::ffff:0:0:0/96 64:ff9b:1::/48 100::/64 100:0:0:1::/64 2001::/32 2001:2::/48 2001:10::/28
     2001:20::/28 2001:db8::/32 2002::/16 3fff::/20 5f00::/16 fc00::/7 fe80::/10 fec0::/10 ff00::/8 4000::/3 8000::/1
-""".split()
+""")
 
 
 def edges(network: str) -> list[str]:
@@ -59,13 +64,13 @@ def test_a_network_that_is_not_public_is_refused_from_end_to_end(network: str) -
 
 @pytest.mark.parametrize(
     "address",
-    """
+    words("""
     1.1.1.1 8.8.8.8 93.184.216.34 1.0.0.0 9.255.255.255 11.0.0.0 100.63.255.255 100.128.0.0 126.255.255.255 128.0.0.0
     169.253.255.255 169.255.0.0 172.15.255.255 172.32.0.0 191.255.255.255 192.0.1.0 192.0.3.0 192.88.98.255 192.88.100.0
     192.167.255.255 192.169.0.0 198.17.255.255 198.20.0.0 198.51.99.255 198.51.101.0 203.0.112.255 203.0.114.0
     223.255.255.255 2001:200:: 2001:4860:4860::8888 2606:4700:4700::1111 2a00:1450:4001::1 2400:: 2003::
     3ffe:ffff:ffff:ffff:ffff:ffff:ffff:ffff ::ffff:8.8.8.8 64:ff9b::808:808 2606:4700::5efe:808:808
-    """.split(),
+    """),
 )
 def test_the_neighbours_of_such_networks_are_public(address: str) -> None:
     assert is_public(address)
@@ -73,8 +78,15 @@ def test_the_neighbours_of_such_networks_are_public(address: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", " ", "localhost", "127.1", "0x7f.0.0.1", "2130706433", "0177.0.0.1", "8.8.8.8.", "8.8.8.8:80", "[::1]", "1.1.1.1 "]
-    + ["1.1.1", "1.1.1.1/32", "\uff11.1.1.1", "::g", ":", "%", "1::2::3", "unix:/run/a.sock", "fe80::1%eth0", "::1%lo"],
+    [
+        "",
+        " ",
+        "1.1.1.1 ",
+        *words("""
+    localhost 127.1 0x7f.0.0.1 2130706433 0177.0.0.1 8.8.8.8. 8.8.8.8:80 [::1] 1.1.1 1.1.1.1/32 \uff11.1.1.1 ::g : %
+    1::2::3 unix:/run/a.sock fe80::1%eth0 ::1%lo
+    """),
+    ],
 )
 def test_what_is_no_address_in_its_usual_form_is_not_public(text: str) -> None:
     assert not is_public(text)
@@ -97,7 +109,7 @@ def test_an_ipv4_address_is_public_or_not_in_every_form_that_is_in_use(address: 
 @given(v4, st.integers(0, 2**16 - 1))
 def test_an_ipv4_address_in_a_form_out_of_use_is_never_public(address: IPv4Address, rest: int) -> None:
     number = int(address)
-    compatible, translated = IPv6Address(number), IPv6Address((0xFFFF << 32) | number)
+    compatible, translated = IPv6Address(number), IPv6Address((0xFFFF << 48) | number)
     six_to_four = IPv6Address((0x2002 << 112) | (number << 80) | rest)
     teredo = IPv6Address((0x20010000 << 96) | (rest << 32) | (number ^ 0xFFFF_FFFF))
     assert not any(is_public(str(one)) for one in (compatible, translated, six_to_four, teredo))
@@ -136,18 +148,18 @@ def test_a_socket_for_a_public_address_is_of_the_kind_asked_for() -> None:
 class Names(AbstractResolver):
     """Answers from a table, for every other name with addresses that are not public; numbers as the system reads them."""
 
-    table: dict[str, Callable[[], Sequence[str]]]
-    asked: Counter[str]
+    def __init__(self, table: Mapping[str, Callable[[], Sequence[str]]]) -> None:
+        self._table = table
+        self.closed = 0
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        self.asked[host] += 1
         await asyncio.sleep(0)
-        return [_answer(host, port, address) for address in self.table.get(host, lambda: _by_number(host))()]
+        return [_answer(host, port, address) for address in self._table.get(host, lambda: _by_number(host))()]
 
     async def close(self) -> None:
-        pass
+        self.closed += 1
 
 
 def _by_number(host: str) -> Sequence[str]:
@@ -167,18 +179,18 @@ class Network:
 
     def __init__(self) -> None:
         self.tried: list[str] = []
-        self.asked: Counter[str] = Counter()
         self.names: dict[str, Callable[[], Sequence[str]]] = {"public.example": lambda: (PUBLIC,)}
         self.routes: dict[str, str] = {}
 
     async def fetch(self, *urls: str, **options: Any) -> list[Fetched | Miss]:
         """Fetch all at once with default settings."""
         client = Client(FetchSettings(**options), len(urls), ByteBudget(100 * MB), FakeClock(auto=False))
-        async with asyncio.timeout(LIMIT), client:
-            outcomes = await asyncio.gather(*(client.fetch(Target(at, url)) for at, url in enumerate(urls)))
-            for outcome in outcomes:
-                if isinstance(outcome, Fetched):
-                    client.done(outcome)
+        with self._instead():
+            async with asyncio.timeout(LIMIT), client:
+                outcomes = await asyncio.gather(*(client.fetch(Target(at, url)) for at, url in enumerate(urls)))
+                for outcome in outcomes:
+                    if isinstance(outcome, Fetched):
+                        client.done(outcome)
         return outcomes
 
     async def miss(self, url: str, **options: Any) -> Miss:
@@ -186,25 +198,25 @@ class Network:
         assert isinstance(outcome, Miss), outcome
         return outcome
 
+    @contextmanager
+    def _instead(self) -> Iterator[None]:
+        connect = socket.socket.connect
+
+        def hook(this: socket.socket, address: Any) -> None:
+            self.tried.append(address[0])
+            if (route := self.routes.get(address[0])) is None:
+                raise ConnectionRefusedError(errno.ECONNREFUSED, "nothing leaves a test")
+            return connect(this, (route, *address[1:]))
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(socket.socket, "connect", hook)
+            patch.setattr(aiohttp, "DefaultResolver", lambda: Names(self.names))
+            yield
+
 
 @pytest.fixture
-def network(monkeypatch: pytest.MonkeyPatch) -> Iterator[Network]:
-    network = Network()
-    connect = socket.socket.connect
-
-    def hook(self: socket.socket, address: Any) -> None:
-        if self.family == socket.AF_UNIX:
-            return connect(self, address)
-        network.tried.append(address[0])
-        if (route := network.routes.get(address[0])) is None:
-            raise ConnectionRefusedError(111, "nothing leaves a test")
-        return connect(self, (route, *address[1:]))
-
-    names = type("TheseNames", (Names,), {"table": network.names, "asked": network.asked})
-    monkeypatch.setattr(socket.socket, "connect", hook)
-    monkeypatch.setattr(aiohttp, "DefaultResolver", names)
-    yield network
-    assert not network.tried or set(network.tried) <= {*network.routes, *map(str, network.tried)}
+def network() -> Network:
+    return Network()
 
 
 async def test_the_hook_sees_what_is_tried(network: Network) -> None:
@@ -297,15 +309,7 @@ async def test_a_proxy_of_the_environment_is_no_way_around(network: Network, mon
 
 
 async def test_the_resolver_closes_the_one_inside() -> None:
-    class Inner(Names):
-        table: dict[str, Callable[[], Sequence[str]]] = {}  # noqa: RUF012
-        asked: Counter[str] = Counter()
-        closed = 0
-
-        async def close(self) -> None:
-            self.closed += 1
-
-    inner = Inner()
+    inner = Names({})
     await PublicResolver(inner).close()
     assert inner.closed == 1
 
@@ -314,6 +318,15 @@ async def test_the_resolver_closes_the_one_inside() -> None:
 
 
 @pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
+async def test_every_kind_of_redirect_to_a_private_address_ends_there(
+    network: Network, faults: Faults, code: int
+) -> None:
+    network.routes[PUBLIC] = faults.hosts[0]
+    to = quote(f"http://127.0.0.1:{faults.port}/good.jpg", safe="")
+    miss = await network.miss(f"http://public.example:{faults.port}/redirect?code={code}&to={to}")
+    assert (miss.reason, network.tried) == (Reason.BLOCKED_ADDRESS, [PUBLIC])
+
+
 @pytest.mark.parametrize(
     ("to", "reason"),
     [
@@ -327,20 +340,20 @@ async def test_the_resolver_closes_the_one_inside() -> None:
         ("http://0x7f000001:{port}/good.jpg", Reason.BLOCKED_ADDRESS),
         ("http://2130706433:{port}/good.jpg", Reason.BAD_URL),
         ("http://127.1:{port}/good.jpg", Reason.BAD_URL),
-        ("file:///etc/passwd", Reason.BAD_URL),
-        ("ftp://127.0.0.1/a.jpg", Reason.BAD_URL),
-        ("gopher://127.0.0.1:25/_MAIL", Reason.BAD_URL),
-        ("mailto:user@example.com", Reason.BAD_URL),
-        ("http://", Reason.BAD_URL),
-        ("http://[::1/", Reason.BAD_URL),
+        ("file:///etc/passwd", Reason.REDIRECT),
+        ("ftp://127.0.0.1/a.jpg", Reason.REDIRECT),
+        ("gopher://127.0.0.1:25/_MAIL", Reason.REDIRECT),
+        ("mailto:user@example.com", Reason.REDIRECT),
+        ("http://", Reason.REDIRECT),
+        ("http://[::1/", Reason.REDIRECT),
     ],
 )
 async def test_a_redirect_to_where_nobody_may_go_ends_there(
-    network: Network, faults: Faults, code: int, to: str, reason: Reason
+    network: Network, faults: Faults, to: str, reason: Reason
 ) -> None:
     network.routes[PUBLIC] = faults.hosts[0]
     target = quote(to.format(port=faults.port), safe="")
-    miss = await network.miss(f"http://public.example:{faults.port}/redirect?code={code}&to={target}")
+    miss = await network.miss(f"http://public.example:{faults.port}/redirect?to={target}")
     assert network.tried == [PUBLIC]
     assert miss.reason is reason
 

@@ -75,7 +75,11 @@ async def test_blank_lines_and_comments_are_left_out_but_counted(tmp_path: Path)
 
 async def test_commas_and_quotes_belong_to_the_address(tmp_path: Path) -> None:
     data = b"http://a/1,2?x='y'\n\"http://a/3\"\nhttp://a/4, a cat\n"
-    assert [url for _, url in await lines_of(tmp_path, data)] == ["http://a/1,2?x='y'", '"http://a/3"', "http://a/4, a cat"]
+    assert [url for _, url in await lines_of(tmp_path, data)] == [
+        "http://a/1,2?x='y'",
+        '"http://a/3"',
+        "http://a/4, a cat",
+    ]
 
 
 @pytest.mark.parametrize("data", [b"", b"\n", BOM, BOM + b"\n", b"#", b" \n\t\n# nothing"])
@@ -87,7 +91,13 @@ async def test_what_is_no_text_stays_one_target_a_line(tmp_path: Path) -> None:
     data = b"http://a/\xff\xfe\nhttp://a/\x00\nhttp://a/caf\xe9\n\x00\x01\nhttp://a/5"
     found = await lines_of(tmp_path, data)
     assert [number for number, _ in found] == ["1", "2", "3", "4", "5"]
-    assert [url for _, url in found] == ["http://a/\ufffd\ufffd", "http://a/\x00", "http://a/caf\ufffd", "\x00\x01", "http://a/5"]
+    assert [url for _, url in found] == [
+        "http://a/\ufffd\ufffd",
+        "http://a/\x00",
+        "http://a/caf\ufffd",
+        "\x00\x01",
+        "http://a/5",
+    ]
 
 
 async def test_an_endless_line_is_cut_and_the_next_ones_are_not(tmp_path: Path) -> None:
@@ -109,8 +119,12 @@ async def test_a_byte_order_mark_in_the_middle_is_left_out(tmp_path: Path) -> No
     assert [url for _, url in await lines_of(tmp_path, data)] == ["http://a/1", "http://a/2"]
 
 
-parts = st.sampled_from([b"\n", b"\r\n", b" ", b"\t", b"#", b"a", b"http://a/", b"\x00", b"\xff", b"\xc3", b"\xa9", b"\x0b"])
-contents = st.builds(lambda mark, inside: mark + b"".join(inside), st.sampled_from([b"", BOM]), st.lists(parts, max_size=30))
+parts = st.sampled_from(
+    [b"\n", b"\r\n", b" ", b"\t", b"#", b"a", b"http://a/", b"\x00", b"\xff", b"\xc3", b"\xa9", b"\x0b"]
+)
+contents = st.builds(
+    lambda mark, inside: mark + b"".join(inside), st.sampled_from([b"", BOM]), st.lists(parts, max_size=30)
+)
 
 
 def expected(data: bytes) -> list[tuple[int, str]]:
@@ -241,7 +255,12 @@ async def test_a_list_may_be_given_twice(tmp_path: Path) -> None:
 
 
 async def test_bad_lines_keep_their_number() -> None:
-    assert await urls(sources=iter(["http://a/0", "", "nonsense", "http://a/3"])) == ["http://a/0", "", "nonsense", "http://a/3"]
+    assert await urls(sources=iter(["http://a/0", "", "nonsense", "http://a/3"])) == [
+        "http://a/0",
+        "",
+        "nonsense",
+        "http://a/3",
+    ]
 
 
 async def test_repeating_gives_every_target_so_often_in_a_row() -> None:
@@ -268,7 +287,7 @@ async def test_the_total_is_known_from_the_start(tmp_path: Path) -> None:
         async with asyncio.timeout(LIMIT):
             await anext(batches)
             assert source.total == total
-            await batches.aclose()  # type: ignore[attr-defined]
+            await batches.aclose()
 
 
 # Iterables --------------------------------------------------------------------------------------
@@ -455,7 +474,11 @@ def answers(loop: str, *words: str, **options: Any) -> list[Any]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-THREE: Final = [[0, "http://a/0", "standard input:1"], [1, "http://a/1", "standard input:3"], [2, "\ufffd", "standard input:4"]]
+THREE: Final = [
+    [0, "http://a/0", "standard input:1"],
+    [1, "http://a/1", "standard input:3"],
+    [2, "\ufffd", "standard input:4"],
+]
 
 
 @loops

@@ -82,16 +82,11 @@ def test_a_folder_holds_ten_thousand() -> None:
         "http://example.org/" + "%F0%9F%90%88%CC%81" * 300,
         "http://example.org/CON",
         "http://[::1]/a.jpg",
-        "http://..example/.jpg",
         "http://example.org/%E2%80%AEgpj.exe",
     ],
 )
 @pytest.mark.parametrize("template", ["{stem}", "{host}/{stem}", "{stem}/{index}", "{stem}{stem}{stem}"])
 def test_a_hostile_address_stays_in_the_folder(url: str, template: str) -> None:
-    try:
-        parse(url)
-    except BadURL:
-        pytest.skip("refused as an address")
     check_path(file_name(template, picture(url)))
 
 
@@ -177,7 +172,7 @@ def test_a_template_that_leads_elsewhere_is_refused(template: str) -> None:
 
 @pytest.mark.parametrize(
     "template",
-    ["{colour}", "{}", "{0}", "{index.real}", "{host[0]}", "{stem.__class__}", "{index:{colour}}", "{Index}", "{ index }"],
+    ["{colour}", "{}", "{0}", "{index.real}", "{host[0]}", "{stem.__class__}", "{Index}", "{ index }"],
 )
 def test_an_unknown_field_is_refused_with_those_there_are(template: str) -> None:
     with pytest.raises(SettingsError) as refused:
@@ -187,7 +182,9 @@ def test_an_unknown_field_is_refused_with_those_there_are(template: str) -> None
         assert name in str(refused.value)
 
 
-@pytest.mark.parametrize("template", ["{", "}", "{index", "index}", "{index!x}", "{stem:d}", "{index:zz}", "{index:999999999999}"])
+@pytest.mark.parametrize(
+    "template", ["{", "}", "{index", "index}", "{index!x}", "{stem:d}", "{index:zz}", "{index:999999999999}"]
+)
 def test_what_is_no_template_is_refused(template: str) -> None:
     with pytest.raises(SettingsError) as refused:
         StoreSettings(name=template)

@@ -47,11 +47,11 @@ def test_a_date_that_has_passed_means_now() -> None:
     assert retry_after("Thu, 01 Jan 1970 00:00:00 GMT", NOW) == 0.0
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["", " ", "soon", "-5", "+5", "1.5", "1e3", "\u0661\u0662", "\u00b2", "5, 10", "0x10", "nan", "inf", "12 seconds"]
-    + ["Sun, 99 Mar 2026 12:00:00 GMT", "Sun, 01 Mar 99999 12:00:00 GMT", "Sun, 01 Mar 2026 12:00:00 +9999", "GMT"],
-)
+NUMBERS_OF_A_KIND = ("-5", "+5", "1.5", "1e3", "\u0661\u0662", "\u00b2", "5, 10", "0x10", "nan", "inf", "12 seconds")
+DATES_OF_A_KIND = ("Sun, 99 Mar 2026 12:00:00 GMT", "Sun, 01 Mar 99999 12:00:00 GMT", "Sun, 01 Mar 2026 12:00:00 +9999")
+
+
+@pytest.mark.parametrize("text", ["", " ", "soon", "GMT", *NUMBERS_OF_A_KIND, *DATES_OF_A_KIND])
 def test_anything_else_says_nothing(text: str) -> None:
     assert retry_after(text, NOW) is None
 

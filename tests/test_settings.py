@@ -121,7 +121,9 @@ def test_a_size_is_a_number_or_two(size: Any) -> None:
     assert box == (size if isinstance(size, tuple) else (size, size))
 
 
-@pytest.mark.parametrize("size", [0, -1, 65_536, 1.5, "512", "640x480", True, None, (), (1,), (1, 2, 3), (0, 5), (5, 0)])
+@pytest.mark.parametrize(
+    "size", [0, -1, 65_536, 1.5, "512", "640x480", True, None, (), (1,), (1, 2, 3), (0, 5), (5, 0)]
+)
 def test_another_size_is_refused(size: Any) -> None:
     text = refused(size=size)
     assert repr(size) in text

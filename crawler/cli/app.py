@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
@@ -11,10 +13,10 @@ from cyclopts import App, CycloptsError, Parameter
 from cyclopts.argument import ArgumentCollection
 from cyclopts.config import Env, Toml
 
-from crawler.cli.flags import FetchFlags, InputFlags, ProcessFlags, StoreFlags, as_toml, plain
+from crawler.cli.flags import FetchFlags, FrontierFlags, InputFlags, ProcessFlags, StoreFlags, as_toml, plain
 from crawler.errors import CrawlerError, InputMissing, NotARun, SettingsChanged, SettingsError
 from crawler.model import Reason
-from crawler.settings import VERSION, FrontierSettings, ReportSettings, StateSettings
+from crawler.settings import VERSION, ReportSettings, StateSettings
 
 _STDIN = "<standard input>"  # what a lone "-" is called while flags are parsed, where it would look like a flag
 _USAGE_ERRORS = (SettingsError, InputMissing, SettingsChanged, NotARun)
@@ -28,6 +30,10 @@ def config_file(app: App, commands: tuple[str, ...], arguments: ArgumentCollecti
     path = Path(named.tokens[0].value)
     if not path.is_file():
         raise SettingsError("config", f"{path}: no such file")
+    try:
+        tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SettingsError("config", f"{path}: {error}") from error
     Toml(path, use_commands_as_keys=False)(app, commands, arguments)
 
 
@@ -44,7 +50,7 @@ app = App(
 def run(
     *sources: str,
     input: Annotated[InputFlags, Parameter(name="*", group="Input")] = InputFlags(),
-    frontier: Annotated[FrontierSettings, Parameter(name="*", group="Frontier")] = FrontierSettings(),
+    frontier: Annotated[FrontierFlags, Parameter(name="*", group="Frontier")] = FrontierFlags(),
     fetch: Annotated[FetchFlags, Parameter(name="*", group="Fetch")] = FetchFlags(),
     process: Annotated[ProcessFlags, Parameter(name="*", group="Process")] = ProcessFlags(),
     store: Annotated[StoreFlags, Parameter(name="*", group="Store")] = StoreFlags(),
@@ -180,6 +186,7 @@ def verify(
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command line and exit with its code."""
+    _open_standard_streams()
     words = list(_words(sys.argv[1:] if arguments is None else arguments))
     try:
         code: Any = app(words, exit_on_error=False, print_error=False)
@@ -192,10 +199,19 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     sys.exit(code if isinstance(code, int) else 0)
 
 
+def _open_standard_streams() -> None:
+    """A closed one would be the number of the next file that is opened, and libuv does not take that."""
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+
+
 def _words(arguments: Sequence[str]) -> Iterator[str]:
     """The words of a command line, with those made plain that a parser of flags would misread."""
     for at, word in enumerate(arguments):
-        if word == "-":
+        if word == "-" and arguments[at - 1] not in ("-o", "--output"):
             yield _STDIN
         elif word == "--retry-missed" and not _is_choice(arguments[at + 1 : at + 2]):
             yield "--retry-missed=later"  # the value may be left out

@@ -16,6 +16,7 @@ from crawler.settings import (  # noqa: F401 - cyclopts resolves inherited annot
     Encode,
     FetchSettings,
     Fit,
+    FrontierSettings,
     InputSettings,
     ProcessSettings,
     Settings,
@@ -56,9 +57,17 @@ def _amount(_: object, tokens: Sequence[Token]) -> int:
 
 
 def _size(_: object, tokens: Sequence[Token]) -> int | tuple[int, int]:
-    return parse_size(tokens[0].value)
+    return parse_size("x".join(token.value for token in tokens))
 
 
+def _whole(_: object, tokens: Sequence[Token]) -> int:
+    try:
+        return int(tokens[0].value)
+    except ValueError:
+        raise ValueError(f"{tokens[0].value!r} given, must be a whole number") from None
+
+
+Whole = Annotated[int, Parameter(converter=_whole, n_tokens=1)]
 Amount = Annotated[int, Parameter(converter=_amount, n_tokens=1)]
 Size = Annotated[int | tuple[int, int], Parameter(converter=_size, n_tokens=1, negative="")]
 
@@ -67,10 +76,20 @@ Size = Annotated[int | tuple[int, int], Parameter(converter=_size, n_tokens=1, n
 class InputFlags(InputSettings):
     # Positional: they stand in the signature of the command.
     sources: Annotated[tuple[str, ...], Parameter(parse=False)] = ()
+    repeat: Whole = InputSettings.repeat
+    limit: Annotated[int | None, Parameter(converter=_whole, n_tokens=1)] = None
+
+
+@dataclass(frozen=True)
+class FrontierFlags(FrontierSettings):
+    concurrency: Whole = FrontierSettings.concurrency
+    per_host: Whole = FrontierSettings.per_host
+    retries: Whole = FrontierSettings.retries
 
 
 @dataclass(frozen=True)
 class FetchFlags(FetchSettings):
+    max_redirects: Whole = FetchSettings.max_redirects
     min_speed: Amount = FetchSettings.min_speed
     max_bytes: Amount = FetchSettings.max_bytes
     memory: Amount = FetchSettings.memory
@@ -78,6 +97,8 @@ class FetchFlags(FetchSettings):
 
 @dataclass(frozen=True)
 class ProcessFlags(ProcessSettings):
+    quality: Whole = ProcessSettings.quality
+    workers: Whole = ProcessSettings.workers
     size: Size = ProcessSettings.size
     max_pixels: Amount = ProcessSettings.max_pixels
     worker_memory: Amount = ProcessSettings.worker_memory
@@ -108,7 +129,9 @@ def _toml_lines(settings: Settings) -> Iterator[str]:
         yield f"# {(type(values).__doc__ or group).strip()}\n"
         for field in fields(values):
             key, value = field.name.replace("_", "-"), getattr(values, field.name)
-            yield f"# {key} is not set\n" if value is None else f"{key} = {_toml(field.name, value)}\n"
+            line = f"{key} = {_toml(field.name, value)}"
+            # Sources stand on the command line; here they are only told.
+            yield f"# {key} is not set\n" if value is None else f"# {line}\n" if key == "sources" else f"{line}\n"
         yield "\n"
 
 

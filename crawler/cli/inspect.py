@@ -17,6 +17,7 @@ from rich.table import Table
 from crawler.errors import SettingsError
 from crawler.model import Reason
 from crawler.report.rates import clock_face
+from crawler.report.summary import visible
 from crawler.state.reader import MissRow, RunReader, Status
 from crawler.verify import fault_lines, verify
 
@@ -94,7 +95,7 @@ def _print_status(status: Status, console: Console) -> None:
     for reason in status.reasons:
         kind = "later" if reason.later else "permanent"
         table.add_row(
-            f"  {reason.reason}", f"{reason.count:,}", escape(f"{kind}: {reason.url[:200]} ({reason.detail})")
+            f"  {reason.reason}", f"{reason.count:,}", escape(visible(f"{kind}: {reason.url[:200]} ({reason.detail})"))
         )
     table.add_row(
         "time", clock_face(seconds), f"{(status.stored + status.missed) / seconds:,.1f} targets/s" if seconds else ""
@@ -103,7 +104,9 @@ def _print_status(status: Status, console: Console) -> None:
         table.add_row("rate", "", _bars([count for _, _, count in status.rates]))
     for host, missed, total in status.hosts:
         table.add_row(
-            "worst hosts" if host == status.hosts[0][0] else "", f"{missed:,}", f"of {total:,} missed at {escape(host)}"
+            "worst hosts" if host == status.hosts[0][0] else "",
+            f"{missed:,}",
+            f"of {total:,} missed at {escape(visible(host))}",
         )
     table.add_row("running", "", escape(status.running or "no"))
     console.print(table)

@@ -21,6 +21,7 @@ from crawler.report.terminal import TerminalProgress
 from crawler.settings import Settings
 
 _TERMINAL_EVERY = 0.25
+_LOG_WIDTH = 10_000  # a log is not folded: an address in it can be found and copied
 _M_MMAP_THRESHOLD, _MMAP_THRESHOLD = -3, 1 << 20
 
 
@@ -82,7 +83,7 @@ def steady_memory() -> None:
 def run_to_end(settings: Settings, *, quiet: bool = False, json_summary: bool = False, strict: bool = False) -> int:
     """Run, show, and return the exit code."""
     steady_memory()
-    console = Console(stderr=True, quiet=quiet)
+    console = Console(stderr=True, quiet=quiet, emoji=False, width=None if sys.stderr.isatty() else _LOG_WIDTH)
     display = _display(console, settings, quiet)
     run = Crawler(settings, progress=display.show, progress_every=_TERMINAL_EVERY if console.is_terminal else None)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:

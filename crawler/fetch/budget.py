@@ -28,6 +28,9 @@ class Ticket:
         self._budget._give(self, 0)
 
 
+_Place = tuple[asyncio.Future[None], Ticket, int]
+
+
 class ByteBudget:
     """`capacity` bytes, handed out in order of asking; who already holds some goes first."""
 
@@ -36,8 +39,9 @@ class ByteBudget:
         self.used = 0
         self.peak = 0
         self._holders = 0
-        self._new: deque[tuple[asyncio.Future[None], Ticket, int]] = deque()
-        self._growing: deque[tuple[asyncio.Future[None], Ticket, int]] = deque()
+        self._new: deque[_Place] = deque()
+        self._growing: deque[_Place] = deque()
+        self._favoured: Ticket | None = None  # the one body that may pass the budget
 
     def ticket(self) -> Ticket:
         """A ticket that holds nothing yet."""
@@ -66,6 +70,7 @@ class ByteBudget:
         except asyncio.CancelledError:
             if place in line:
                 line.remove(place)
+            self._hand_out()  # those behind may fit
             raise
 
     def _grant(self, ticket: Ticket, size: int) -> None:
@@ -79,17 +84,32 @@ class ByteBudget:
             self.used -= ticket.held - size
             self._holders -= not size
             ticket.held = size
+            if not size and ticket is self._favoured:
+                self._favoured = None
             self._hand_out()
 
     def _hand_out(self) -> None:
-        for line in (self._growing, self._new):
-            while line:
-                future, ticket, size = line[0]
-                fits = self.used + size - ticket.held <= self.capacity
-                stuck = self._holders == len(self._growing)
-                if not fits and not (stuck and (line is self._growing or not self._holders)):
-                    return
-                line.popleft()
-                if not future.done():
-                    self._grant(ticket, size)
-                    future.set_result(None)
+        while self._growing and (place := self._next_growing()):
+            self._growing.remove(place)
+            self._let(place)
+        while self._new and not self._growing and (self._fits(self._new[0]) or not self._holders):
+            self._let(self._new.popleft())
+
+    def _next_growing(self) -> _Place | None:
+        """The first, if it fits. If all that hold bytes wait, one goes on, always the same until it is done."""
+        if self._fits(self._growing[0]):
+            return self._growing[0]
+        if self._holders != len(self._growing):
+            return None
+        place = next((one for one in self._growing if one[1] is self._favoured), self._growing[0])
+        self._favoured = place[1]
+        return place
+
+    def _fits(self, place: _Place) -> bool:
+        return self.used + place[2] - place[1].held <= self.capacity
+
+    def _let(self, place: _Place) -> None:
+        future, ticket, size = place
+        if not future.done():
+            self._grant(ticket, size)
+            future.set_result(None)

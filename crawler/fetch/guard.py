@@ -76,7 +76,9 @@ class PublicResolver(AbstractResolver):
     ) -> list[ResolveResult]:
         found = await self._inner.resolve(host, port, family)
         public = [one for one in found if is_public(one["host"])]
-        if found and not public:
+        if not found:
+            raise OSError(None, "no address")
+        if not public:
             raise BlockedAddress(found[0]["host"], host)
         return public
 

@@ -54,6 +54,7 @@ class SpeedWatch:
     @contextmanager
     def reading(self, target: Target, response: ClientResponse, deadline: asyncio.Timeout) -> Iterator[None]:
         """Watch one body while it is read."""
+        self._verdicts.pop(target.index, None)  # of an earlier try that ended by itself at the last moment
         self._readings[target.index] = _Reading(target, response, deadline, self._clock.monotonic())
         try:
             yield
@@ -74,10 +75,12 @@ class SpeedWatch:
         """Judge every body that has been read for long enough."""
         now = self._clock.monotonic()
         for reading in self._readings.values():
-            if now - reading.mark < GRACE:
+            if reading.deadline.when() is None:  # it waits for our memory: its time begins anew
+                reading.mark, reading.bytes_at_mark = now, reading.response.content.total_bytes
+            if now - reading.mark < GRACE or reading.deadline.expired():
                 continue
             speed = (reading.response.content.total_bytes - reading.bytes_at_mark) / (now - reading.mark)
-            if speed < self._floor and reading.deadline.when() is not None:
+            if speed < self._floor:
                 words = f"{speed:.0f} bytes/s for {now - reading.mark:.0f} s, {self._floor} wanted"
                 self._verdicts[reading.target.index] = words
                 reading.deadline.reschedule(0)

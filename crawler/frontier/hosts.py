@@ -39,14 +39,13 @@ class HostFrontier:
         self._order = count()
         self._queued = 0
         self._closed = self._stopped = False
-        self._room: asyncio.Future[None] | None = None
-        self._change: asyncio.Future[None] | None = None
+        self._room: set[asyncio.Future[None]] = set()
+        self._change: set[asyncio.Future[None]] = set()
         self._alarm: asyncio.Task[None] | None = None
 
     async def add(self, target: Target) -> None:
         while self._queued + len(self._later) >= self._window and not self._stopped:
-            self._room = asyncio.get_running_loop().create_future()
-            await self._room
+            await _woken(self._room)
         if not self._stopped:
             self._enqueue(target)
 
@@ -119,13 +118,14 @@ class HostFrontier:
             self._enqueue(heapq.heappop(self._later)[2])
 
     async def _wait(self) -> None:
-        self._change = asyncio.get_running_loop().create_future()
         if self._later and self._alarm is None:
             self._alarm = asyncio.create_task(self._ring(self._later[0][0]), name="crawler-frontier-alarm")
         try:
-            await self._change
-        finally:
-            self._change = None
+            await _woken(self._change)
+        except asyncio.CancelledError:
+            self._silence()
+            _wake(self._change)  # another that waits sets the alarm again
+            raise
 
     async def _ring(self, when: float) -> None:
         await self._clock.sleep(max(0.0, when - self._clock.monotonic()))
@@ -138,6 +138,17 @@ class HostFrontier:
             self._alarm = None
 
 
-def _wake(future: asyncio.Future[None] | None) -> None:
-    if future is not None and not future.done():
-        future.set_result(None)
+async def _woken(waiting: set[asyncio.Future[None]]) -> None:
+    future = asyncio.get_running_loop().create_future()
+    waiting.add(future)
+    try:
+        await future
+    finally:
+        waiting.discard(future)
+
+
+def _wake(waiting: set[asyncio.Future[None]]) -> None:
+    """Everybody looks again for himself."""
+    for future in waiting:
+        if not future.done():
+            future.set_result(None)

@@ -41,8 +41,6 @@ async def read_lines(source: str) -> AsyncIterator[list[tuple[int, str]]]:
 async def _split(read: Read) -> AsyncIterator[list[tuple[int, str]]]:
     rest, number = b"", 0
     while piece := await read(PIECE):
-        if not number and not rest:
-            piece = piece.removeprefix(_BOM)
         lines = (rest + piece).split(b"\n")
         # What was cut from an endless line stays cut: only its beginning is carried on.
         rest = lines.pop()[:LONGEST_LINE]
@@ -54,7 +52,7 @@ async def _split(read: Read) -> AsyncIterator[list[tuple[int, str]]]:
 
 
 def _wanted(lines: list[bytes], number: int) -> list[tuple[int, str]]:
-    texts = ((at, line[:LONGEST_LINE].strip()) for at, line in enumerate(lines, number + 1))
+    texts = ((at, line[:LONGEST_LINE].removeprefix(_BOM).strip()) for at, line in enumerate(lines, number + 1))
     return [(at, text.decode("utf-8", "replace")) for at, text in texts if text and not text.startswith(b"#")]
 
 
@@ -71,6 +69,8 @@ async def _reader(source: str) -> AsyncIterator[Read]:
 @asynccontextmanager
 async def _stdin() -> AsyncIterator[Read]:
     """Standard input without a blocked thread: one waiting for a pipe could not be cancelled."""
+    if sys.stdin is None:
+        raise InputError("standard input is closed")
     descriptor = sys.stdin.fileno()
     if stat.S_ISREG(os.fstat(descriptor).st_mode) or os.fstat(descriptor).st_rdev == os.makedev(1, 3):
         async with aiofiles.open(descriptor, "rb", closefd=False) as file:  # epoll knows no files, nor /dev/null
@@ -94,5 +94,9 @@ def count_lines(path: Path) -> int | None:
     if not path.is_file() or path.stat().st_size > _COUNTED_BYTES:
         return None
     with path.open("rb") as file:
-        stripped = (line.strip() for line in file)
-        return sum(1 for line in stripped if line and line != _BOM and not line.startswith((b"#", _BOM + b"#")))
+        total, rest = 0, b""
+        while piece := file.read(PIECE):
+            lines = (rest + piece).split(b"\n")
+            rest = lines.pop()[:LONGEST_LINE]
+            total += len(_wanted(lines, 0))
+        return total + len(_wanted([rest], 0))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Sequence
+from contextlib import aclosing
 from itertools import islice
 from pathlib import Path
 
@@ -43,37 +44,46 @@ class Targets:
     async def batches(self) -> AsyncIterator[Sequence[Target]]:
         self._total = self._clip(await self._count())
         limit, repeat, index = self._settings.limit, self._settings.repeat, 0
-        async for entries in self._entries():
-            targets = [
-                Target(index + at * repeat + turn, url, origin)
-                for at, (url, origin) in enumerate(entries)
-                for turn in range(repeat)
-            ]
-            if limit is not None:
-                targets = targets[: limit - index]
-            if targets:
-                yield targets
-                index += len(targets)
-            if limit is not None and index >= limit:
-                break
+        batch: list[Target] = []
+        async with aclosing(self._entries()) as every:
+            async for entries in every:
+                for url, origin in entries:
+                    for _ in range(repeat if limit is None else min(repeat, limit - index)):
+                        batch.append(Target(index, url, origin))
+                        index += 1
+                        if len(batch) >= _BATCH:
+                            yield batch
+                            batch = []
+                if batch:
+                    yield batch
+                    batch = []
+                if limit is not None and index >= limit:
+                    break
         self._total = index
 
-    async def _entries(self) -> AsyncIterator[list[tuple[str, str]]]:
+    async def _entries(self) -> AsyncGenerator[list[tuple[str, str]], None]:
         """Address and origin of every entry, before repeating."""
-        sources = self._settings.sources
+        sources, most = self._settings.sources, self._most()
+        if most == 0:
+            return
         if isinstance(sources, AsyncIterable):
             at = 0
             async for url in sources:
                 at += 1
-                yield [(str(url), f"item {at}")]
+                yield [(_text(url), f"item {at}")]
         elif isinstance(sources, tuple | list):
             for at, source in enumerate(sources, 1):
                 async for entries in _named(str(source), at):
                     yield entries
         else:
-            for entries in _pulled(sources):
+            for entries in _pulled(islice(sources, most)):
                 yield entries
                 await asyncio.sleep(0)  # an endless iterable must not keep the loop to itself
+
+    def _most(self) -> int | None:
+        """Entries that are needed."""
+        limit = self._settings.limit
+        return None if limit is None else -(-limit // self._settings.repeat)
 
     async def _count(self) -> int | None:
         sources = self._settings.sources
@@ -104,9 +114,14 @@ def _is_address(source: object) -> bool:
     return not isinstance(source, str) or looks_like_url(source)
 
 
+def _text(url: object) -> str:
+    """Also what is no UTF-8 can be written down."""
+    return str(url).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 async def _named(source: str, at: int) -> AsyncIterator[list[tuple[str, str]]]:
     if looks_like_url(source):
-        yield [(source, f"argument {at}")]
+        yield [(_text(source), f"argument {at}")]
         return
     name = "standard input" if source == "-" else source
     async for lines in read_lines(source):
@@ -115,12 +130,18 @@ async def _named(source: str, at: int) -> AsyncIterator[list[tuple[str, str]]]:
 
 def _pulled(sources: Iterable[str]) -> Iterable[list[tuple[str, str]]]:
     numbered = enumerate(sources, 1)
-    while entries := [(str(url), f"item {at}") for at, url in islice(numbered, _BATCH)]:
+    while entries := [(_text(url), f"item {at}") for at, url in islice(numbered, _BATCH)]:
         yield entries
 
 
 def _check(source: str) -> None:
     path = Path(source)
+    try:
+        path.stat()
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:
+        raise InputMissing(f"{source[:100]}: cannot be a list: {getattr(error, 'strerror', None) or error}") from None
     if path.is_dir():
         raise InputMissing(
             f"{source}: is a folder; give a text file with one URL a line, a URL, or - for standard input"

@@ -6,10 +6,11 @@ import asyncio
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 
@@ -47,7 +48,7 @@ class Lane:
         """Start the worker and wait until it answers.
 
         Raises:
-            BrokenProcessPool: it died before it did.
+            BrokenProcessPool: it died before it did. OSError, EOFError, RuntimeError: it could not be started.
         """
         await asyncio.to_thread(self._start)
         self.ready = True
@@ -70,8 +71,10 @@ class Lane:
                 os.kill(self._process.pid, signal.SIGKILL)
 
     def _start(self) -> None:
-        self._executor = ProcessPoolExecutor(1, self._context, worker.setup, (self._settings,))
-        pid = self._executor.submit(worker.ready).result(_START_SECONDS)
+        with _no_interrupt():
+            self._executor = ProcessPoolExecutor(1, self._context, worker.setup, (self._settings,))
+            first = self._executor.submit(worker.ready)
+        pid = first.result(_START_SECONDS)
         _close_spare_ends(self._executor)
         # active_children is the public way to the process object, which knows how it will have ended.
         self._process = next((child for child in multiprocessing.active_children() if child.pid == pid), None)
@@ -83,6 +86,20 @@ class Lane:
             self._executor = None
         process, self._process = self._process, None
         return process.exitcode if process is not None else None
+
+
+@contextmanager
+def _no_interrupt() -> Iterator[None]:
+    """What is started here does not take a Ctrl-C of the terminal, which reaches the whole group, while it comes up."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # first: it lifts the mask when it has started its process
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _close_spare_ends(executor: ProcessPoolExecutor) -> None:

@@ -57,6 +57,7 @@ class WorkerPool:
         self._at: dict[Lane, deque[_Batch]] = {lane: deque() for lane in self._lanes}
         self._tasks: set[asyncio.Task[None]] = set()
         self._feeding = False
+        self._closing = False
         self._failure: WorkersFailed | None = None
 
     @property
@@ -73,8 +74,8 @@ class WorkerPool:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for task in self._tasks:
-            task.cancel()
+        self._closing = True
+        # A worker that is being started cannot be called off half-way: it is waited for, then ended like the others.
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for lane, batches in self._at.items():
             if batches:
@@ -170,9 +171,11 @@ class WorkerPool:
         code = await lane.bury()
         self._judge(suspects, code)
         for _ in range(_FAILED_STARTS):
+            if self._closing:
+                return
             try:
                 await lane.start()
-            except BrokenProcessPool:
+            except Exception:  # many kinds, by what died when: the worker, its server, the pipe between
                 code = await lane.bury()
             else:
                 self._feed()

@@ -21,11 +21,16 @@ def print_summary(summary: Summary, console: Console) -> None:
     table.add_row("missed", f"{summary.missed:,}", "")
     for reason, count in summary.reasons.items():
         example = summary.examples[reason]
-        table.add_row(f"  {reason}", f"{count:,}", escape(f"{example.url[:200]} ({example.detail})"))
+        table.add_row(f"  {reason}", f"{count:,}", escape(visible(f"{example.url[:200]} ({example.detail})")))
     table.add_row("time", clock_face(summary.seconds), _speed(summary))
     console.print(table)
     if summary.ended == "stopped":
         console.print("Stopped before the end. Run the same command again to go on where it was.", style="bold")
+
+
+def visible(text: str) -> str:
+    """Text of others without what a terminal would obey."""
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
 
 
 def _where(summary: Summary) -> str:

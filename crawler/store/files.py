@@ -90,7 +90,8 @@ class FileStore:
         if name in fresh or os.path.lexists(self._folder / name):
             if "{sha256}" in self._template:
                 return Receipt(name, len(picture.data), _digest(picture))
-            name = numbered(name, picture.target.index)
+            while name in fresh or os.path.lexists(self._folder / name):
+                name = numbered(name, picture.target.index)
         fresh[name] = picture
         return Receipt(name, len(picture.data), _digest(picture))
 

@@ -28,6 +28,8 @@ def file_name(template: str, picture: Picture) -> str:
         height=picture.height,
     )
     parts = [urls.safe_name(part, _LONGEST_PART) for part in name.replace("\\", "/").split("/")]
+    if len(parts) > 1 and parts[0] == "metadata.jsonl":
+        parts[0] = "_metadata.jsonl"  # that name is taken by a file
     return "/".join(parts) + f".{picture.extension}"
 
 
