@@ -313,7 +313,7 @@ def _check_output(folder: Path) -> None:
     journal, metadata = folder / ".crawler/journal.sqlite", folder / "metadata.jsonl"
     if metadata.exists() and metadata.stat().st_size and not (journal.exists() and journal.stat().st_size):
         raise JournalError(
-            f"{folder}: holds pictures but no journal (.crawler/journal.sqlite), so what is done cannot be told; "
+            f"{folder}: holds a metadata.jsonl but no journal (.crawler/journal.sqlite), so what is done cannot be told; "
             "put the journal back, or use another output folder"
         )
 

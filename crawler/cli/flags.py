@@ -48,7 +48,7 @@ def parse_size(text: str) -> int | tuple[int, int]:
     """
     sides = text.lower().split("x")
     if len(sides) > 2 or not all(side.isdigit() for side in sides):
-        raise ValueError(f"{text!r} given, must be N or WxH in pixels")
+        raise ValueError(f"{text!r} given, must be a size in pixels: N or WxH")
     return (int(sides[0]), int(sides[1])) if len(sides) == 2 else int(sides[0])
 
 

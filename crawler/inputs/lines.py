@@ -76,17 +76,34 @@ async def _stdin() -> AsyncIterator[Read]:
         async with aiofiles.open(descriptor, "rb", closefd=False) as file:  # epoll knows no files, nor /dev/null
             yield file.read
         return
-    stream = asyncio.StreamReader()
+    # Not connect_read_pipe: uvloop closes what it is given twice, and by then the number may be another file's.
     blocking = os.get_blocking(descriptor)
-    pipe = os.fdopen(os.dup(descriptor), "rb", buffering=0)
-    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(stream), pipe
-    )
+    os.set_blocking(descriptor, False)
     try:
-        yield stream.read
+        yield lambda size: _read_when_ready(descriptor, size)
     finally:
-        transport.close()
         os.set_blocking(descriptor, blocking)  # the flag is shared with whoever gave us this pipe
+
+
+async def _read_when_ready(descriptor: int, size: int) -> bytes:
+    """What is there, up to `size` bytes; waits while nothing is."""
+    loop = asyncio.get_running_loop()
+    await asyncio.sleep(0)  # a pipe that is always full must not keep the loop to itself
+    while True:
+        try:
+            return os.read(descriptor, size)
+        except BlockingIOError:
+            ready = loop.create_future()
+            loop.add_reader(descriptor, _settle, ready)
+            try:
+                await ready
+            finally:
+                loop.remove_reader(descriptor)
+
+
+def _settle(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)
 
 
 def count_lines(path: Path) -> int | None:

@@ -64,6 +64,11 @@ class Lane:
         self.generation += 1
         return await asyncio.to_thread(self._bury)
 
+    async def end(self) -> None:
+        """End the worker for good. It holds nothing of worth, so it is not asked but killed: that cannot fail."""
+        self.kill()
+        await self.bury()
+
     def kill(self) -> None:
         """End the worker at once, whatever it is doing."""
         if self._process is not None and self._process.pid is not None:

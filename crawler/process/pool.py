@@ -29,6 +29,9 @@ _OWN_FAULT = {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, sign
 """Signals that the picture itself caused. SIGKILL may come from outside, so that one is given more tries."""
 _LONE_TRIES_OUTSIDE = 5
 _FAILED_STARTS = 10
+_WATCH_SECONDS = 1.0
+_WATCH_MARGIN = 5.0
+"""Seconds that a batch may need beside the time of its pictures: on its way there and back."""
 
 
 @dataclass(eq=False, slots=True)
@@ -67,6 +70,7 @@ class WorkerPool:
 
     async def __aenter__(self) -> WorkerPool:
         self._loop = asyncio.get_running_loop()
+        self._watch = self._loop.create_task(self._end_overdue(), name="crawler-worker-watch")
         for lane in self._lanes:
             self._spawn(lane)
         return self
@@ -77,10 +81,8 @@ class WorkerPool:
         self._closing = True
         # A worker that is being started cannot be called off half-way: it is waited for, then ended like the others.
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for lane, batches in self._at.items():
-            if batches:
-                lane.kill()  # nobody waits for what it does
-        await asyncio.gather(*(lane.bury() for lane in self._lanes))
+        self._watch.cancel()
+        await asyncio.gather(*(lane.end() for lane in self._lanes), return_exceptions=True)
 
     async def process(self, fetched: Fetched) -> Picture | Miss:
         if self._failure is not None:
@@ -89,6 +91,21 @@ class WorkerPool:
         self._queue.append(job)
         self._feed_soon()
         return await job.future
+
+    async def _end_overdue(self) -> None:
+        """Kill a worker whose batch takes longer than all its pictures may. The kernel's timer in the worker comes
+        first; this is for what it cannot see, such as a worker that was stopped, and where there is no such timer.
+        """
+        seen: dict[Lane, tuple[_Batch, float]] = {}
+        while True:
+            await asyncio.sleep(_WATCH_SECONDS)
+            now = self._loop.time()
+            for lane, batches in self._at.items():
+                oldest = batches[0] if batches and lane.ready else None
+                if oldest is None or lane not in seen or seen[lane][0] is not oldest:
+                    seen[lane] = (oldest or [], now)
+                elif now - seen[lane][1] > self._settings.process_timeout * len(oldest) + _WATCH_MARGIN:
+                    lane.kill()
 
     def _feed_soon(self) -> None:
         """Feed after this turn of the loop: what other fetches bring in the same turn then shares a batch."""
