@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeAlias
 
-from crawler import Crawler, Reason, Settings, crawl
+import pytest
+
+from crawler import Crawler, InputMissing, Progress, Reason, Settings, SettingsError, crawl
+from tests.cli import check_agreement
 from tests.servers.handle import Faults
+
+Capture: TypeAlias = "pytest.CaptureFixture[str]"
 
 
 async def test_crawl_stores_pictures_and_explains_misses(faults: Faults, tmp_path: Path) -> None:
@@ -42,3 +50,74 @@ async def test_get_serves_many_callers_at_once(faults: Faults) -> None:
     assert (good.picture.width, good.picture.height) == (32, 16)
     assert bad.miss is not None
     assert bad.miss.reason is Reason.NOT_IMAGE
+
+
+async def test_several_runs_live_in_one_program(faults: Faults, tmp_path: Path) -> None:
+    def settings(name: str) -> Settings:
+        urls = [faults.url(f"tiny/{name}-{n}.jpg") for n in range(20)]
+        return Settings.of(urls, output=str(tmp_path / name), allow_private=True, workers=1)
+
+    one, two = await asyncio.gather(crawl(settings("one")), crawl(settings("two")))
+    assert (one.stored, two.stored) == (20, 20)
+
+
+def test_a_run_works_outside_the_main_thread(faults: Faults, tmp_path: Path) -> None:
+    settings = Settings.of(faults.url("tiny/1.jpg"), output=str(tmp_path), allow_private=True, workers=1)
+    with ThreadPoolExecutor(1) as thread:
+        summary = thread.submit(asyncio.run, crawl(settings)).result(60)
+    assert summary.stored == 1
+
+
+async def test_a_cancelled_run_leaves_nothing_half_done(faults: Faults, tmp_path: Path) -> None:
+    urls = [faults.url(f"tiny/{n}.jpg") for n in range(50)] + [faults.url("slow?delay=30")]
+    before = asyncio.all_tasks()
+    first = asyncio.Event()
+    settings = Settings.of(urls, output=str(tmp_path / "out"), allow_private=True, workers=1)
+    running = asyncio.create_task(watch(settings, first))
+    await asyncio.wait_for(first.wait(), 30)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert asyncio.all_tasks() == before
+    await asyncio.to_thread(check_agreement, tmp_path / "out")
+
+
+async def watch(settings: Settings, first: asyncio.Event) -> None:
+    """Look at outcomes until cancelled."""
+    async with Crawler(settings) as run:
+        async for _ in run:
+            first.set()
+
+
+async def test_without_a_folder_the_bytes_are_handed_over(faults: Faults, tmp_path: Path) -> None:
+    async def urls() -> AsyncIterator[str]:
+        for n in range(5):
+            yield faults.url(f"good.jpg?seed={n}&w=300&h=200")
+
+    settings = Settings.of(urls(), format="none", encode="png", size=60, allow_private=True, workers=1)
+    sizes = []
+    async with Crawler(settings) as run:
+        async for outcome in run:
+            assert outcome.picture is not None
+            assert outcome.picture.data.startswith(b"\x89PNG")
+            sizes.append((outcome.picture.width, outcome.picture.height))
+    assert sizes == [(60, 40)] * 5
+    assert await asyncio.to_thread(lambda: list(tmp_path.iterdir())) == []
+
+
+async def test_a_progress_callback_takes_the_place_of_the_terminal(faults: Faults, capsys: Capture) -> None:
+    seen: list[Progress] = []
+    urls = [faults.url(f"tiny/{n}.jpg") for n in range(10)] + [faults.url("status/404")]
+    settings = Settings.of(urls, format="none", allow_private=True, workers=1)
+    await crawl(settings, progress=seen.append)
+    assert (seen[-1].total, seen[-1].done, seen[-1].stored, seen[-1].missed) == (11, 11, 10, 1)
+    assert seen[-1].reasons == {Reason.NOT_FOUND: 1}
+    assert capsys.readouterr() == ("", "")
+
+
+async def test_a_setting_that_is_wrong_shows_before_anything_starts(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="--output"):
+        Crawler(Settings.of("http://example.org/a.jpg"))
+    with pytest.raises(InputMissing, match="nothing-here"):
+        await crawl(Settings.of("nothing-here.txt", output=str(tmp_path / "out")))
+    assert not await asyncio.to_thread((tmp_path / "out").exists)

@@ -102,9 +102,7 @@ class Client:
             return _miss(target, Reason.CONNECT_TIMEOUT, str(error) or "no connection in time")
         except BodyRefused as error:
             return _miss(target, error.reason, str(error))
-        except (
-            Exception
-        ) as error:  # everything that a server can provoke ends as a miss, also what aiohttp lets through
+        except Exception as error:  # whatever a server provokes is a miss, also what aiohttp lets through
             return _miss(target, *translate(error))
 
     async def _get(self, target: Target, ticket: Ticket, deadline: asyncio.Timeout) -> Fetched | Miss:

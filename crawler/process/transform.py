@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from PIL import Image
 
-from crawler.process.decode import load, shrink_on_load, swaps_sides, turn_of
+from crawler.model import Reason
+from crawler.process.decode import Refused, load, shrink_on_load, swaps_sides, turn_of
 from crawler.process.geometry import Plan, Size, plan
 from crawler.settings import ProcessSettings
 
@@ -32,6 +33,9 @@ def transform(picture: Image.Image, settings: ProcessSettings) -> tuple[Image.Im
     turn = turn_of(picture)
     upright = picture.size[::-1] if swaps_sides(turn) else picture.size
     todo = plan(upright, settings.box, settings.fit, settings.upscale)
+    width, height = todo.canvas or todo.size
+    if width * height > settings.max_pixels:
+        raise Refused(Reason.TOO_MANY_PIXELS, f"would be {width}x{height}, {settings.max_pixels} pixels allowed")
     if todo.size != upright:
         shrink_on_load(picture, _lying(_decoded_size(todo, upright), turn))
     load(picture)
