@@ -136,7 +136,7 @@ class Pipeline:
         finally:
             self._slots.release()
         if isinstance(fetched, Fetched):
-            await self._finish(await self._keep(fetched, attempts, began))
+            await self._keep(fetched, attempts, began)
 
     async def _fetch(self, target: Target) -> Fetched | Miss:
         self.fetching += 1
@@ -167,18 +167,23 @@ class Pipeline:
         self._frontier.retry(miss.target, delay)
         return True
 
-    async def _keep(self, fetched: Fetched, attempts: int, began: float) -> Outcome:
-        """Body to stored picture. Its room and its bytes are held to the end, so that a slow disk holds fetching back."""
-        target, size = fetched.target, len(fetched.body)
+    async def _keep(self, fetched: Fetched, attempts: int, began: float) -> None:
+        """Body to settled outcome. Its room and its bytes are held to the end, so that a slow disk or journal holds
+        fetching back and nothing piles up behind it.
+        """
         try:
-            result = await self._process(fetched)
-            if isinstance(result, Miss):
-                return self._ended(target, attempts, began, result, size)
-            receipt = await self._put(result)
-            return Outcome(target, result, receipt, None, attempts, self._clock.monotonic() - began, size)
+            await self._finish(await self._outcome(fetched, attempts, began))
         finally:
             self._fetcher.done(fetched)
             self._room.release()
+
+    async def _outcome(self, fetched: Fetched, attempts: int, began: float) -> Outcome:
+        target, size = fetched.target, len(fetched.body)
+        result = await self._process(fetched)
+        if isinstance(result, Miss):
+            return self._ended(target, attempts, began, result, size)
+        receipt = await self._put(result)
+        return Outcome(target, result, receipt, None, attempts, self._clock.monotonic() - began, size)
 
     async def _process(self, fetched: Fetched) -> Picture | Miss:
         try:

@@ -194,3 +194,25 @@ async def test_cancelling_a_run_leaves_no_task() -> None:
     with pytest.raises(asyncio.CancelledError):
         await running
     assert asyncio.all_tasks() == before
+
+
+async def test_outcomes_that_wait_for_the_journal_are_bounded() -> None:
+    parts = SlowJournal(targets(500))
+    running = asyncio.create_task(parts.pipeline(FakeClock(), concurrency=5, backlog=3).run())
+    for _ in range(3000):
+        await asyncio.sleep(0)
+    assert len(parts.asked) <= 8, "no more are asked for than have a slot or room"
+    parts.open.set()
+    await asyncio.wait_for(running, 10)
+    assert len(parts.outcomes) == 500
+
+
+@dataclass
+class SlowJournal(Parts):
+    """A journal that takes nothing until it is opened."""
+
+    open: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def settle(self, outcome: Outcome) -> None:
+        await self.open.wait()
+        await super().settle(outcome)

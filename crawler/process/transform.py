@@ -9,12 +9,12 @@ from crawler.process.decode import Refused, load, shrink_on_load, swaps_sides, t
 from crawler.process.geometry import Plan, Size, plan
 from crawler.settings import ProcessSettings
 
-_FILTER = Image.Resampling.BICUBIC
-_MARGIN = 1.5
+_FILTER = Image.Resampling.HAMMING
+_MARGIN = 2.0
 """How much larger than its target a JPEG is decoded at least. Its own scaling is a box filter that aliases where the
-result is near its size: 1.5 with BICUBIC is closer to a full-size LANCZOS than 1.0 with LANCZOS, at the same cost
+result is near its size: 2.0 with HAMMING is closer to a full-size LANCZOS than 1.0 with LANCZOS, at the same cost
 (benchmarks/README.md)."""
-_GAP = 1.5
+_GAP = 3.0
 """How much larger than its target any other picture may be before the filter: a cheap box filter does the rest."""
 _WHITE: dict[str, float | tuple[float, ...]] = {
     "L": 255,
