@@ -261,9 +261,16 @@ class Settings:
     frontier: FrontierSettings = field(default_factory=FrontierSettings)
     fetch: FetchSettings = field(default_factory=FetchSettings)
     process: ProcessSettings = field(default_factory=ProcessSettings)
-    store: StoreSettings = field(default_factory=StoreSettings)
+    store: StoreSettings = field(default_factory=StoreSettings)  # or the name of a format
     state: StateSettings = field(default_factory=StateSettings)
     report: ReportSettings = field(default_factory=ReportSettings)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.store, str):  # in short, for programs: Settings(store="none")
+            object.__setattr__(self, "store", StoreSettings(format=self.store))
+        for name, group in GROUPS.items():
+            if not isinstance(getattr(self, name), group):
+                raise SettingsError(name, f"{getattr(self, name)!r} given, must be {group.__name__}")
 
     @classmethod
     def of(cls, sources: str | Iterable[str] | AsyncIterable[str] = (), /, **flat: Any) -> Settings:
@@ -274,6 +281,8 @@ class Settings:
         """
         known = {setting.name: group for group in fields(cls) for setting in fields(GROUPS[group.name])}
         values: dict[str, dict[str, Any]] = {group: {} for group in GROUPS}
+        if "store" in flat:
+            flat["format"] = flat.pop("store")
         for name, value in flat.items():
             if name not in known:
                 raise SettingsError(name, f"unknown setting; there are {', '.join(sorted(known))}")

@@ -94,7 +94,7 @@ async def test_without_a_folder_the_bytes_are_handed_over(faults: Faults, tmp_pa
         for n in range(5):
             yield faults.url(f"good.jpg?seed={n}&w=300&h=200")
 
-    settings = Settings.of(urls(), format="none", encode="png", size=60, allow_private=True, workers=1)
+    settings = Settings.of(urls(), store="none", encode="png", size=60, allow_private=True, workers=1)
     sizes = []
     async with Crawler(settings) as run:
         async for outcome in run:
@@ -121,3 +121,12 @@ async def test_a_setting_that_is_wrong_shows_before_anything_starts(tmp_path: Pa
     with pytest.raises(InputMissing, match="nothing-here"):
         await crawl(Settings.of("nothing-here.txt", output=str(tmp_path / "out")))
     assert not await asyncio.to_thread((tmp_path / "out").exists)
+
+
+def test_a_store_may_be_named_in_short() -> None:
+    assert Settings(store="none").store.format == "none"  # type: ignore[arg-type]
+    assert Settings.of(store="none").store.format == "none"
+    with pytest.raises(SettingsError, match="--format"):
+        Settings(store="everywhere")  # type: ignore[arg-type]
+    with pytest.raises(SettingsError, match="ProcessSettings"):
+        Settings(process=3)  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ from crawler import urls
 from crawler.clock import Clock
 from crawler.model import Target
 
-WINDOW = 2048
+WINDOW = 1024
 """Targets held at once. Bounds the memory: the input is read only as fast as targets leave."""
 
 
