@@ -137,7 +137,8 @@ class FolderJournal:
                 self._note_facts(mark=mark)
                 self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                if self._db.in_transaction:  # a full disk makes SQLite roll back by itself
+                    self._db.execute("ROLLBACK")
                 raise
             self._ledger.committed(records)
         return [None] * len(entries)
