@@ -24,7 +24,7 @@ from crawler.settings import FetchSettings
 async def ours(urls: list[str], concurrency: int) -> Cost:
     """Through `Client`, with every limit of it on but the refusal of loopback."""
     settings = FetchSettings(allow_private=True)
-    async with Client(settings, concurrency, ByteBudget(settings.memory), SystemClock()) as client:
+    async with Client(settings, ByteBudget(settings.memory), SystemClock()) as client:
 
         async def one(index: int, url: str) -> None:
             fetched = await client.fetch(Target(index, url))

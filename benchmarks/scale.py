@@ -56,9 +56,6 @@ class NullStore:
         index = picture.target.index
         return Receipt(f"{index // 10_000:05d}/{index:08d}.jpg", 8, b"\0" * 32)
 
-    def pending(self) -> int:
-        return 0
-
 
 class NullLedger:
     """Keeps no metadata."""

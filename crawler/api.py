@@ -89,7 +89,7 @@ class Crawler:
             # Closed in the opposite order: the journal last, when everything that is stored has been told to it.
             self._journal, self._store = await _open_output(self.settings, self._clock, stack)
             self._pool = await stack.enter_async_context(WorkerPool(self.settings.process))
-            client = Client(self.settings.fetch, self.settings.frontier.concurrency, self._budget, self._clock)
+            client = Client(self.settings.fetch, self._budget, self._clock)
             self._client = await stack.enter_async_context(client)
             self._stack = stack.pop_all()
         return self

@@ -92,10 +92,6 @@ class Store(Protocol):
         """
         ...
 
-    def pending(self) -> int:
-        """Pictures on their way."""
-        ...
-
 
 class Journal(Protocol):
     """What has been done. Durable in batches."""

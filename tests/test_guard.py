@@ -184,7 +184,7 @@ class Network:
 
     async def fetch(self, *urls: str, **options: Any) -> list[Fetched | Miss]:
         """Fetch all at once with default settings."""
-        client = Client(FetchSettings(**options), len(urls), ByteBudget(100 * MB), FakeClock(auto=False))
+        client = Client(FetchSettings(**options), ByteBudget(100 * MB), FakeClock(auto=False))
         with self._instead():
             async with asyncio.timeout(LIMIT), client:
                 outcomes = await asyncio.gather(*(client.fetch(Target(at, url)) for at, url in enumerate(urls)))

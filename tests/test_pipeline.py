@@ -66,9 +66,6 @@ class Parts:
             raise self.store_error
         return Receipt(f"{picture.target.index}.jpg", 7)
 
-    def pending(self) -> int:
-        return 0
-
     async def settled(self, targets: Sequence[Target]) -> Sequence[Target]:
         return [target for target in targets if target.index in self.before]
 

@@ -30,13 +30,11 @@ class Client:
     """The Fetcher over HTTP. Opened and closed on the loop that uses it.
 
     Args:
-        settings: limits, see `FetchSettings`.
-        concurrency: fetches under way at once; the caller keeps to it, sockets are sized for it.
+        settings: limits, see `FetchSettings`. How many fetches are under way at once is for the caller to keep.
     """
 
-    def __init__(self, settings: FetchSettings, concurrency: int, budget: ByteBudget, clock: Clock) -> None:
+    def __init__(self, settings: FetchSettings, budget: ByteBudget, clock: Clock) -> None:
         self._settings = settings
-        self._concurrency = concurrency
         self._budget = budget
         self._clock = clock
         self._tickets: dict[int, Ticket] = {}

@@ -48,10 +48,6 @@ class FileStore:
     async def put(self, picture: Picture) -> Receipt:
         return await self._batcher.do(picture)
 
-    def pending(self) -> int:
-        """Pictures on their way to the disk."""
-        return self._batcher.pending
-
     def forget(self, indexes: Iterable[int]) -> None:
         """The journal has the pictures of these targets. Called from its thread."""
         if self._intents is not None:

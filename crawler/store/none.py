@@ -11,9 +11,6 @@ class NullStore:
     async def put(self, picture: Picture) -> Receipt:
         return Receipt("", len(picture.data))
 
-    def pending(self) -> int:
-        return 0
-
     async def __aenter__(self) -> NullStore:
         return self
 
