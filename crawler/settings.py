@@ -22,6 +22,7 @@ VERSION = "0.1.0"
 Fit = Literal["inside", "outside", "cover", "contain", "fill", "none"]
 Encode = Literal["jpeg", "png", "webp", "original"]
 StoreFormat = Literal["files", "none"]
+RETRY_CHOICES = ("later", "all", *(reason.value for reason in Reason))
 NAME_FIELDS = ("index", "folder", "host", "stem", "sha256", "width", "height")
 DEFAULT_NAME = "{folder}/{index:08d}"
 
@@ -237,9 +238,10 @@ class StateSettings:
 
     def __post_init__(self) -> None:
         _check_switch(self, "durable")
-        choices = ("", "later", "all", *(reason.value for reason in Reason))
-        if self.retry_missed not in choices:
-            raise SettingsError("retry_missed", f"{self.retry_missed!r} given, must be one of {', '.join(choices[1:])}")
+        if self.retry_missed not in ("", *RETRY_CHOICES):
+            raise SettingsError(
+                "retry_missed", f"{self.retry_missed!r} given, must be one of {', '.join(RETRY_CHOICES)}"
+            )
 
 
 @dataclass(frozen=True)

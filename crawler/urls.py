@@ -81,6 +81,13 @@ def looks_like_url(text: str) -> bool:
     return "://" in text[:32]
 
 
+def as_text(said: object) -> str:
+    """What a list or a server said, as text that can be written anywhere: bytes that are no UTF-8 reach us as lone
+    surrogates (PEP 383) and become U+FFFD.
+    """
+    return str(said).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 def safe_name(text: str, limit: int = 100) -> str:
     """`text` as a part of a file name: no separator, no leading dot, at most `limit` bytes of UTF-8, never empty."""
     name = _UNSAFE_IN_NAME.sub("_", text).lstrip(".").encode()[:limit].decode(errors="ignore")

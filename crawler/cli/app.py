@@ -15,8 +15,7 @@ from cyclopts.config import Env, Toml
 
 from crawler.cli.flags import FetchFlags, FrontierFlags, InputFlags, ProcessFlags, StoreFlags, as_toml, plain
 from crawler.errors import CrawlerError, InputMissing, NotARun, SettingsChanged, SettingsError
-from crawler.model import Reason
-from crawler.settings import VERSION, ReportSettings, StateSettings
+from crawler.settings import RETRY_CHOICES, VERSION, ReportSettings, StateSettings
 
 _STDIN = "<standard input>"  # what a lone "-" is called while flags are parsed, where it would look like a flag
 _USAGE_ERRORS = (SettingsError, InputMissing, SettingsChanged, NotARun)
@@ -220,7 +219,7 @@ def _words(arguments: Sequence[str]) -> Iterator[str]:
 
 
 def _is_choice(following: Sequence[str]) -> bool:
-    return bool(following) and following[0] in ("later", "all", *(reason.value for reason in Reason))
+    return bool(following) and following[0] in RETRY_CHOICES
 
 
 def _complain(error: Exception, code: int) -> int:

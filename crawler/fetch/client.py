@@ -118,7 +118,7 @@ class Client:
                 body=body,
                 final_url=str(response.url),
                 status=response.status,
-                content_type=as_text(response.headers.get("Content-Type", "")),
+                content_type=urls.as_text(response.headers.get("Content-Type", "")),
                 fetched_at=self._clock.wall(),
                 seconds=self._clock.monotonic() - began,
             )
@@ -126,10 +126,10 @@ class Client:
     def _status_miss(self, target: Target, response: ClientResponse) -> Miss:
         status = response.status
         final_url = str(response.url) if response.history else ""
-        detail = f"HTTP {status} {as_text(response.reason or '')}".rstrip()
+        detail = f"HTTP {status} {urls.as_text(response.reason or '')}".rstrip()
         if 300 <= status < 400:
             where = response.headers.get("Location")
-            detail += " without Location" if where is None else f" to {as_text(where)}, redirects are off"
+            detail += " without Location" if where is None else f" to {urls.as_text(where)}, redirects are off"
         wait = retry_after(response.headers.get("Retry-After", ""), self._clock.wall())
         return Miss(target, status_reason(status), detail, status, final_url, wait)
 
@@ -185,12 +185,7 @@ def _words(error: Exception) -> str:
         return "the server closed the connection before it had answered"
     cause = error.__cause__ if isinstance(error, aiohttp.ClientPayloadError) else error
     text = getattr(cause, "message", "") or str(error) or type(error).__name__
-    return " ".join(as_text(text).split())
-
-
-def as_text(said: str) -> str:
-    """What a server said, as text that can be written anywhere: bytes that are no UTF-8 reach us as lone surrogates."""
-    return said.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return " ".join(urls.as_text(text).split())
 
 
 def _miss(target: Target, reason: Reason, detail: str) -> Miss:

@@ -13,7 +13,7 @@ from crawler.errors import InputMissing
 from crawler.inputs.lines import count_lines, read_lines
 from crawler.model import Target
 from crawler.settings import InputSettings
-from crawler.urls import looks_like_url
+from crawler.urls import as_text, looks_like_url
 
 _BATCH = 256
 
@@ -70,7 +70,7 @@ class Targets:
             at = 0
             async for url in sources:
                 at += 1
-                yield [(_text(url), f"item {at}")]
+                yield [(as_text(url), f"item {at}")]
         elif isinstance(sources, tuple | list):
             for at, source in enumerate(sources, 1):
                 async for entries in _named(str(source), at):
@@ -114,14 +114,9 @@ def _is_address(source: object) -> bool:
     return not isinstance(source, str) or looks_like_url(source)
 
 
-def _text(url: object) -> str:
-    """Also what is no UTF-8 can be written down."""
-    return str(url).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-
-
 async def _named(source: str, at: int) -> AsyncIterator[list[tuple[str, str]]]:
     if looks_like_url(source):
-        yield [(_text(source), f"argument {at}")]
+        yield [(as_text(source), f"argument {at}")]
         return
     name = "standard input" if source == "-" else source
     async for lines in read_lines(source):
@@ -130,7 +125,7 @@ async def _named(source: str, at: int) -> AsyncIterator[list[tuple[str, str]]]:
 
 def _pulled(sources: Iterable[str]) -> Iterable[list[tuple[str, str]]]:
     numbered = enumerate(sources, 1)
-    while entries := [(_text(url), f"item {at}") for at, url in islice(numbered, _BATCH)]:
+    while entries := [(as_text(url), f"item {at}") for at, url in islice(numbered, _BATCH)]:
         yield entries
 
 
