@@ -6,10 +6,12 @@ import asyncio
 from types import SimpleNamespace
 from typing import cast
 
+import aiohttp
 import pytest
 from aiohttp import ClientResponse
 
-from crawler.fetch.speed import GRACE, SpeedWatch
+from crawler.clock import SystemClock
+from crawler.fetch.speed import GRACE, BrokenOff, SpeedWatch
 from crawler.model import Reason, Target
 from tests.fake_clock import FakeClock, settle
 
@@ -30,7 +32,7 @@ class Body:
         self.task = asyncio.create_task(self._read())
 
     async def _read(self) -> None:
-        response = cast(ClientResponse, SimpleNamespace(content=self._content))
+        response = cast(ClientResponse, SimpleNamespace(content=self._content, connection=None))
         try:
             async with self._deadline:
                 with self._watch.reading(self.target, response, self._deadline):
@@ -250,3 +252,29 @@ async def test_the_floor_itself_is_fast_enough(pace: int) -> None:
     await watch.seconds(int(GRACE), body, each=pace)
     await body.end()
     assert body.given_up is (pace < FLOOR)
+
+
+async def test_a_malformed_chunk_after_the_headers_does_not_leave_the_reader_waiting() -> None:
+    headers_read = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\nTransfer-Encoding: chunked\r\n\r\n")
+        await headers_read.wait()
+        writer.write(b"FAIL\r\nHello world!")
+        writer.close()
+
+    watch = SpeedWatch(0, SystemClock())
+    async with (
+        await asyncio.start_server(serve, "127.0.0.1", 0) as server,
+        aiohttp.ClientSession() as session,
+        asyncio.timeout(LIMIT) as deadline,
+    ):
+        watch.start()
+        port = server.sockets[0].getsockname()[1]
+        async with session.get(f"http://127.0.0.1:{port}/a.jpg") as response:
+            with watch.reading(Target(0, "http://a/b.jpg"), response, deadline):
+                headers_read.set()
+                with pytest.raises(BrokenOff):
+                    await response.read()
+        await watch.stop()

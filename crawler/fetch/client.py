@@ -15,7 +15,7 @@ from crawler.fetch.body import BodyRefused, read_body
 from crawler.fetch.budget import ByteBudget, Ticket
 from crawler.fetch.guard import BlockedAddress, PublicResolver, public_socket
 from crawler.fetch.retry_after import retry_after
-from crawler.fetch.speed import SpeedWatch
+from crawler.fetch.speed import BrokenOff, SpeedWatch
 from crawler.model import Fetched, Miss, Reason, Target
 from crawler.settings import FetchSettings
 
@@ -170,6 +170,7 @@ _TRANSLATION: list[tuple[type[Exception] | tuple[type[Exception], ...], Reason]]
     ((aiohttp.ClientSSLError, ssl.SSLError, ssl.CertificateError), Reason.TLS),
     (aiohttp.ClientConnectorDNSError, Reason.DNS),
     (aiohttp.ClientConnectorError, Reason.CONNECT),
+    (BrokenOff, Reason.BAD_HTTP),
     (aiohttp.ClientPayloadError, Reason.INCOMPLETE),
     # Protocol faults reach us as a response error with a status that the server never sent.
     (aiohttp.ClientResponseError, Reason.BAD_HTTP),

@@ -1,4 +1,6 @@
-"""Bodies that come too slowly are given up. One task looks at all of them once a second, so that a chunk costs nothing."""
+"""Bodies that come too slowly, or can no longer come, are given up. One task looks at all of them once a second, so that
+a chunk costs nothing.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +8,8 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
+
+from aiohttp import ClientPayloadError
 
 from crawler.clock import Clock
 from crawler.model import Miss, Reason, Target
@@ -17,21 +21,37 @@ GRACE = 5.0
 """Seconds over which the speed is measured, and before which nobody is judged."""
 
 
+class BrokenOff(ClientPayloadError):
+    """The connection ended in the middle of a body at something that is not HTTP."""
+
+
 class _Reading:
-    __slots__ = ("bytes_at_mark", "deadline", "mark", "response", "target")
+    __slots__ = ("bytes_at_mark", "connection", "deadline", "mark", "response", "target")
 
     def __init__(self, target: Target, response: ClientResponse, deadline: asyncio.Timeout, now: float) -> None:
         self.target = target
         self.response = response
+        self.connection = response.connection
         self.deadline = deadline
         self.mark = now
         self.bytes_at_mark = response.content.total_bytes
+
+    def wake_if_lost(self) -> None:
+        """End the wait for a body whose connection is gone: a malformed chunk that comes later than the headers ends
+        the connection, and aiohttp tells nobody who reads (seen in 3.14.5).
+        """
+        content = self.response.content
+        protocol = None if self.connection is None else self.connection.protocol
+        lost = protocol is not None and protocol.transport is None  # no truth value of its own: it is a queue, and empty
+        if lost and not content.is_eof() and content.exception() is None:
+            content.set_exception(BrokenOff("the connection ended at something that is not HTTP"))
 
 
 class SpeedWatch:
     """Ends the deadline of every body that brought less than `floor` bytes a second over the last `GRACE` seconds.
 
-    A body that waits for our own memory is not judged: its deadline is off at that moment.
+    A body that waits for our own memory is not judged: its deadline is off at that moment. With a floor of 0 only
+    bodies that can no longer come are ended.
     """
 
     def __init__(self, floor: int, clock: Clock) -> None:
@@ -42,8 +62,7 @@ class SpeedWatch:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        if self._floor:
-            self._task = asyncio.create_task(self._look_every_second(), name="crawler-speed")
+        self._task = asyncio.create_task(self._look_every_second(), name="crawler-speed")
 
     async def stop(self) -> None:
         if self._task is not None:
@@ -75,6 +94,7 @@ class SpeedWatch:
         """Judge every body that has been read for long enough."""
         now = self._clock.monotonic()
         for reading in self._readings.values():
+            reading.wake_if_lost()
             if reading.deadline.when() is None:  # it waits for our memory: its time begins anew
                 reading.mark, reading.bytes_at_mark = now, reading.response.content.total_bytes
             if now - reading.mark < GRACE or reading.deadline.expired():
