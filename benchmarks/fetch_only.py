@@ -17,17 +17,18 @@ from benchmarks.measure import Cost, measured
 from crawler.clock import SystemClock
 from crawler.fetch.budget import ByteBudget
 from crawler.fetch.client import Client
-from crawler.model import Fetched, Target
+from crawler.model import Fetched, Target, Visit
 from crawler.settings import FetchSettings
+from crawler.state.none import NullJournal
 
 
 async def ours(urls: list[str], concurrency: int) -> Cost:
     """Through `Client`, with every limit of it on but the refusal of loopback."""
-    settings = FetchSettings(allow_private=True)
-    async with Client(settings, ByteBudget(settings.memory), SystemClock()) as client:
+    settings = FetchSettings(allow_private=True, robots=False)
+    async with Client(settings, ByteBudget(settings.memory), SystemClock(), NullJournal()) as client:
 
         async def one(index: int, url: str) -> None:
-            fetched = await client.fetch(Target(index, url))
+            fetched = await client.fetch(Visit(Target(index, url)), lambda _: None)
             assert isinstance(fetched, Fetched), fetched
             client.done(fetched)
 

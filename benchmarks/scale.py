@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import uvloop
@@ -23,19 +24,25 @@ from benchmarks import server
 from crawler import Settings, crawl
 from crawler.clock import SystemClock
 from crawler.frontier.backoff import Backoff
+from crawler.frontier.host import Rules
 from crawler.frontier.hosts import HostFrontier
 from crawler.inputs.targets import Targets
-from crawler.model import Fetched, Miss, Picture, Receipt, Record, Target
+from crawler.model import Answer, Fetched, Miss, Picture, Receipt, Record, Visit
 from crawler.pipeline import Pipeline
 from crawler.report.counters import Counters
 from crawler.settings import InputSettings
 from crawler.state.journal import FolderJournal
+from crawler.state.spill import TargetSpill
 
 
 class NullFetcher:
     """Answers at once with eight bytes."""
 
-    async def fetch(self, target: Target) -> Fetched | Miss:
+    def expect(self, visit: Visit) -> None:
+        return None
+
+    async def fetch(self, visit: Visit, sent: Callable[[Visit], None]) -> Answer:
+        target = visit.target
         return Fetched(target, b"8 bytes.", target.url, 200, "image/jpeg", 1.7e9, 0.0)
 
     def done(self, fetched: Fetched) -> None:
@@ -56,6 +63,9 @@ class NullStore:
         index = picture.target.index
         return Receipt(f"{index // 10_000:05d}/{index:08d}.jpg", 8, b"\0" * 32)
 
+    async def retire(self, index: int, file_name: str, forget: Callable[[], Awaitable[None]]) -> None:
+        return None
+
 
 class NullLedger:
     """Keeps no metadata."""
@@ -69,6 +79,9 @@ class NullLedger:
     def committed(self, records: list[Record]) -> None:
         return None
 
+    def rebuild(self, recorded: object) -> int:
+        return 0
+
     def close(self, finished: bool) -> None:
         return None
 
@@ -77,9 +90,13 @@ async def bookkeeping(urls: Path, folder: Path) -> int:
     """One run on stand-ins. Returns how many targets were skipped."""
     clock = SystemClock()
     source = Targets(InputSettings(sources=(str(urls),)))
-    async with FolderJournal(folder, {}, NullLedger(), clock) as journal:  # type: ignore[arg-type]
+    async with (
+        FolderJournal(folder, {}, NullLedger(), clock, unique=True) as journal,  # type: ignore[arg-type]
+        TargetSpill(folder / ".crawler") as spill,
+    ):
         pipeline = Pipeline(
-            source, HostFrontier(0, clock), NullFetcher(), NullProcessor(), NullStore(), journal, Counters(), clock,
+            source, HostFrontier(Rules(per_host=128), clock, spill), NullFetcher(), NullProcessor(), NullStore(),
+            journal, Counters(), clock,
             concurrency=128, backlog=64, retry=Backoff(2),
         )  # fmt: skip
         await pipeline.run()
@@ -88,7 +105,7 @@ async def bookkeeping(urls: Path, folder: Path) -> int:
 
 async def real(urls: Path, folder: Path) -> int:
     """One run of the whole program."""
-    settings = Settings.of(str(urls), output=str(folder), size=64, allow_private=True, per_host=0)
+    settings = Settings.of(str(urls), output=str(folder), size=64, allow_private=True, per_host=0, robots=False)
     return (await crawl(settings)).skipped
 
 

@@ -11,24 +11,26 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 from crawler.clock import Clock, SystemClock
 from crawler.errors import CrawlerError, JournalError, SettingsError
 from crawler.fetch.budget import ByteBudget
 from crawler.fetch.client import Client
 from crawler.frontier.backoff import Backoff
+from crawler.frontier.host import Rules
 from crawler.frontier.hosts import HostFrontier
 from crawler.inputs.mailbox import Mailbox
 from crawler.inputs.targets import Targets
 from crawler.model import Outcome, Progress, Summary
 from crawler.pipeline import Deliver, Pipeline
-from crawler.ports import Journal, Source, Store
+from crawler.ports import Frontier, Journal, RobotsMemory, Source, Spill, Store
 from crawler.process.pool import WorkerPool
 from crawler.report.counters import Counters
 from crawler.settings import Settings
 from crawler.state.journal import FolderJournal
 from crawler.state.none import NullJournal
+from crawler.state.spill import TargetSpill
 from crawler.store.files import FileStore
 from crawler.store.metadata import MetadataLedger
 from crawler.store.none import NullStore
@@ -87,9 +89,15 @@ class Crawler:
         await asyncio.to_thread(self._check)
         async with AsyncExitStack() as stack:
             # Closed in the opposite order: the journal last, when everything that is stored has been told to it.
-            self._journal, self._store = await _open_output(self.settings, self._clock, stack)
+            self._journal, self._store, self._spill = await _open_output(self.settings, self._clock, stack)
             self._pool = await stack.enter_async_context(WorkerPool(self.settings.process))
-            client = Client(self.settings.fetch, self._budget, self._clock)
+            process = self.settings.process
+            client = Client(
+                self.settings.fetch, self._budget, self._clock, self._journal,
+                unwanted=process.unwanted if process.picky else None,
+                robots_tries=self.settings.frontier.retries + 1,
+                gap=self.settings.frontier.gap,
+            )  # fmt: skip
             self._client = await stack.enter_async_context(client)
             self._stack = stack.pop_all()
         return self
@@ -195,12 +203,19 @@ class Crawler:
         if self._run is not None:
             raise RuntimeError("this run has been started already; a Crawler is used once")
         settings = self.settings.frontier
-        self._frontier = HostFrontier(settings.per_host, self._clock)
+        rules = Rules(
+            per_host=min(settings.per_host or settings.concurrency, settings.concurrency),
+            gap=settings.gap,
+            max_wait=settings.max_wait,
+            adapt=settings.adapt,
+            scout=self.settings.fetch.robots,
+        )
+        self._frontier: Frontier = HostFrontier(rules, self._clock, self._spill)
         self._pipeline = Pipeline(
             source, self._frontier, self._client, self._pool, self._store, self._journal, self._counters, self._clock,
             concurrency=settings.concurrency,
             backlog=_BACKLOG_PER_WORKER * self._pool.size,
-            retry=Backoff(settings.retries),
+            retry=Backoff(settings.retries, settings.max_wait),
             deliver=deliver,
         )  # fmt: skip
         self._began = self._clock.monotonic()
@@ -278,18 +293,28 @@ async def crawl(settings: Settings, *, progress: ProgressCallback | None = None)
         return await run.finish()
 
 
-async def _open_output(settings: Settings, clock: Clock, stack: AsyncExitStack) -> tuple[Journal, Store]:
+class _Journal(Journal, RobotsMemory, Protocol):
+    """What is remembered of targets, and of hosts."""
+
+
+async def _open_output(settings: Settings, clock: Clock, stack: AsyncExitStack) -> tuple[_Journal, Store, Spill]:
+    # Each address once, unless the same one is asked for again and again on purpose. A service is asked at will.
+    unique = settings.input.repeat == 1 and bool(settings.input.sources)
     if settings.store.format == "none":
-        return await stack.enter_async_context(NullJournal()), await stack.enter_async_context(NullStore())
-    folder, durable = Path(settings.store.output), settings.state.durable
+        nothing = await stack.enter_async_context(NullJournal(unique))
+        store = await stack.enter_async_context(NullStore())
+        return nothing, store, await stack.enter_async_context(TargetSpill())
+    folder, state = Path(settings.store.output), settings.state
     await asyncio.to_thread(_make_folder, folder)
-    store = FileStore(folder, settings.store.name, durable)
-    ledger = MetadataLedger(folder, store, durable)
+    files = FileStore(folder, settings.store.name, state.durable)
+    ledger = MetadataLedger(folder, files, state.durable)
     # The journal first: its lock is what makes the folder ours.
-    retry = settings.state.retry_missed
-    journal = FolderJournal(folder, output_settings(settings), ledger, clock, durable, retry)
+    journal = FolderJournal(
+        folder, output_settings(settings), ledger, clock, state.durable, state.retry_missed, unique, state.refresh
+    )
     await stack.enter_async_context(journal)
-    return journal, await stack.enter_async_context(store)
+    await stack.enter_async_context(files)
+    return journal, files, await stack.enter_async_context(TargetSpill(folder / ".crawler"))
 
 
 def output_settings(settings: Settings) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Literal
 
@@ -14,6 +14,11 @@ class Reason(Enum):
     # The address itself
     BAD_URL = "bad_url"
     BLOCKED_ADDRESS = "blocked_address"
+    DUPLICATE = "duplicate"
+    # What the site does not want
+    ROBOTS = "robots"
+    ROBOTS_UNREACHABLE = "robots_unreachable"
+    OPTED_OUT = "opted_out"
     # The way to the server: these get better by themselves
     DNS = "dns"
     CONNECT = "connect"
@@ -23,6 +28,8 @@ class Reason(Enum):
     RESET = "reset"
     INCOMPLETE = "incomplete"
     TLS = "tls"
+    PROXY = "proxy"
+    HOST_DOWN = "host_down"
     BAD_HTTP = "bad_http"
     # What the server said
     NOT_FOUND = "not_found"
@@ -37,6 +44,9 @@ class Reason(Enum):
     NOT_IMAGE = "not_image"
     UNSUPPORTED_FORMAT = "unsupported_format"
     TOO_MANY_PIXELS = "too_many_pixels"
+    TOO_SMALL = "too_small"
+    TOO_BIG = "too_big"
+    WRONG_ASPECT = "wrong_aspect"
     TRUNCATED = "truncated"
     DECODE = "decode"
     # What it did to the worker
@@ -52,6 +62,7 @@ class Reason(Enum):
 
 _LATER = frozenset(
     {
+        Reason.ROBOTS_UNREACHABLE,
         Reason.DNS,
         Reason.CONNECT,
         Reason.CONNECT_TIMEOUT,
@@ -59,6 +70,8 @@ _LATER = frozenset(
         Reason.TOO_SLOW_BODY,
         Reason.RESET,
         Reason.INCOMPLETE,
+        Reason.PROXY,
+        Reason.HOST_DOWN,
         Reason.RATE_LIMITED,
         Reason.SERVER_ERROR,
         Reason.WORKER_CRASHED,
@@ -73,13 +86,100 @@ class Target:
 
     Attributes:
         index: position in the input, from 0; bad lines count, blank lines and comments do not.
-        url: the address as it was given.
+        url: the address as it was given; a password in it is masked.
         origin: where it stood, for people: `urls.txt:12`, `argument 1`.
+        credentials: user and password that stood in the address.
     """
 
     index: int
     url: str
     origin: str = ""
+    credentials: tuple[str, str] | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What is known of a target that has not ended in this run.
+
+    Attributes:
+        same_as: an earlier position of the input with the same address.
+        file_name, sha256: of the picture that an earlier run stored, which is asked for again: empty if there is none.
+        etag, last_modified: what the server said of it (RFC 9110 8.8).
+        final_url: the address that it came from, for which alone these are good.
+    """
+
+    same_as: int | None = None
+    file_name: str = ""
+    sha256: bytes = b""
+    etag: str = ""
+    last_modified: str = ""
+    final_url: str = ""
+
+
+NO_PAST = Past()
+
+
+@dataclass(slots=True, eq=False)
+class Visit:
+    """What is asked next for one target, and what it took so far. It belongs to the target until that has ended.
+
+    Attributes:
+        url: where it is asked for: its own address, or where a redirect led.
+        host: name under which the limits of that server are counted.
+        attempts: tries so far; the hops of a redirect are one try.
+        failures: tries so far that count against `--retries`.
+        began: first try, on the clock of the run.
+        redirects: hops of this try.
+        spent: seconds that the earlier hops of this try took.
+        waited: seconds servers have asked it to wait, in all.
+        crawl_delay: seconds between two requests that the host's robots.txt asks for.
+        taken_at: when it was given out last, on the clock of the run.
+        unsent: it was given out, and no request has left yet.
+        sent_at: when its last request left, on the clock of the run; 0 if none has.
+        latency: seconds from its last request to the headers of the answer; None if there was none.
+        paced: its host has a pace: when each request leaves has to be told to the moment.
+        refused: why it is not asked for at all: its host is parked.
+        referer: the page it was found on, if there is one.
+        jar: cookies that were set on the way of this try, by whoever fetches.
+    """
+
+    target: Target
+    url: str = ""
+    host: str = ""
+    attempts: int = 0
+    failures: int = 0
+    began: float = 0.0
+    redirects: int = 0
+    spent: float = 0.0
+    waited: float = 0.0
+    crawl_delay: float = 0.0
+    taken_at: float = 0.0
+    unsent: bool = False
+    sent_at: float = 0.0
+    latency: float | None = None
+    past: Past = NO_PAST
+    paced: bool = False
+    refused: Miss | None = None
+    referer: str = ""
+    jar: Any = None
+
+    def __post_init__(self) -> None:
+        self.url = self.url or self.target.url
+
+    @property
+    def fresh(self) -> bool:
+        """True while nothing has happened to it, so that its target is all there is to know."""
+        return (
+            not self.began
+            and self.url == self.target.url
+            and self.past is NO_PAST
+            and self.target.credentials is None
+            and not self.referer
+        )
+
+    def start_over(self) -> None:
+        """Back to the target's own address, for another try."""
+        self.url, self.redirects, self.spent, self.jar = self.target.url, 0, 0.0, None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +188,7 @@ class Fetched:
 
     Attributes:
         content_type: what the server said, which proves nothing; empty if it said nothing.
+        etag, last_modified: validators for a later conditional request, empty if there are none.
         fetched_at: seconds since the epoch, when the last byte came.
         seconds: from the request to the last byte.
     """
@@ -99,6 +200,31 @@ class Fetched:
     content_type: str
     fetched_at: float
     seconds: float
+    etag: str = ""
+    last_modified: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A redirect: the target is to be asked for at `url`, which belongs to `host`."""
+
+    target: Target
+    url: str
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
+class Postponed:
+    """Nothing was asked for the target itself: its host's robots.txt was read first. Its turn comes again."""
+
+    target: Target
+
+
+@dataclass(frozen=True, slots=True)
+class Unchanged:
+    """The server says that what is stored is still right (304)."""
+
+    target: Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +269,7 @@ class Miss:
         status: the last HTTP status, 0 if there was none.
         final_url: the address that failed, where it differs from the target's; else empty.
         retry_after: seconds the server asked us to wait, if it did.
+        asked: a request was made; False for what was decided without one.
     """
 
     target: Target
@@ -151,6 +278,11 @@ class Miss:
     status: int = 0
     final_url: str = ""
     retry_after: float | None = None
+    asked: bool = True
+
+
+Answer = Fetched | Moved | Postponed | Unchanged | Miss
+"""What one request for a target can end in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +346,8 @@ class Record:
     size: int
     content_type: str
     fetched_at: float
+    etag: str = ""
+    last_modified: str = ""
 
     @classmethod
     def of(cls, outcome: Outcome) -> Record:
@@ -236,6 +370,8 @@ class Record:
             size=receipt.size,
             content_type=fetched.content_type,
             fetched_at=fetched.fetched_at,
+            etag=fetched.etag,
+            last_modified=fetched.last_modified,
         )
 
 

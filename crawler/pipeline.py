@@ -8,14 +8,30 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from crawler import urls
 from crawler.clock import Clock
-from crawler.model import Fetched, Miss, Outcome, Picture, Reason, Receipt, Target
+from crawler.model import (
+    NO_PAST,
+    Answer,
+    Fetched,
+    Miss,
+    Moved,
+    Outcome,
+    Past,
+    Picture,
+    Postponed,
+    Reason,
+    Receipt,
+    Target,
+    Unchanged,
+    Visit,
+)
 from crawler.ports import Fetcher, Frontier, Journal, Observer, Processor, Source, Store
 
 Deliver = Callable[[Outcome], Awaitable[None]]
-Retry = Callable[[Miss, int], float | None]
+Retry = Callable[[Miss, Visit], float | None]
 
 
 class Pipeline:
@@ -24,7 +40,7 @@ class Pipeline:
     Args:
         concurrency: fetches under way at once.
         backlog: bodies that may wait for the workers or be in them.
-        retry: seconds before a failed fetch is tried again after so many attempts, None for never.
+        retry: seconds before a failed visit is tried again, None for never.
         deliver: is awaited with every outcome; a slow taker slows the run.
     """
 
@@ -56,7 +72,6 @@ class Pipeline:
         self._deliver = deliver
         self._slots = asyncio.Semaphore(concurrency)
         self._room = asyncio.Semaphore(backlog)
-        self._tries: dict[int, tuple[int, float]] = {}
         self._fetches: set[asyncio.Task[None]] = set()
         self._feeder: asyncio.Task[None] | None = None
         self._stopping = False
@@ -79,6 +94,8 @@ class Pipeline:
                 await self._dispatch(group)
         except BaseExceptionGroup as errors:
             raise _first(errors) from None
+        finally:
+            self._frontier.stop()
 
     def stop(self, drop_fetches: bool = False) -> None:
         """Fetch nothing more; what has been fetched is processed and stored. `drop_fetches` gives up what is under way."""
@@ -99,52 +116,74 @@ class Pipeline:
         async for targets in self._source.batches():
             settled = {target.index for target in await self._journal.settled(targets)}
             self.skipped += len(settled)
-            for target in targets:
-                if target.index not in settled:
-                    await self._admit(target)
+            fresh = [target for target in targets if target.index not in settled] if settled else targets
+            past = await self._journal.past(fresh) if fresh else {}
+            for target in fresh:
+                await self._admit(target, past.get(target.index, NO_PAST))
         self._frontier.close()
 
-    async def _admit(self, target: Target) -> None:
+    async def _admit(self, target: Target, past: Past) -> None:
+        at = f"{target.origin}: " if target.origin else ""
         try:
-            urls.parse(target.url)
+            url = urls.parse(target.url)
         except urls.BadURL as error:
-            at = f"{target.origin}: " if target.origin else ""
-            await self._finish(Outcome(target, miss=Miss(target, Reason.BAD_URL, f"{at}{error}")))
-        else:
-            await self._frontier.add(target)
+            await self._finish(Outcome(target, miss=Miss(target, Reason.BAD_URL, f"{at}{error}", asked=False)))
+            return
+        if past.same_as is not None:
+            detail = f"{at}the same address as position {past.same_as} of the input"
+            await self._finish(Outcome(target, miss=Miss(target, Reason.DUPLICATE, detail, asked=False)))
+            return
+        visit = Visit(target, target.url, urls.host_key(url), past=past)
+        self._fetcher.expect(visit)
+        await self._frontier.add(visit)
 
     async def _dispatch(self, group: asyncio.TaskGroup) -> None:
         while True:
             await self._slots.acquire()
-            target = await self._frontier.take()
-            if target is None:
+            visit = await self._frontier.take()
+            if visit is None:
                 return
-            task = group.create_task(self._carry(target))
+            task = group.create_task(self._carry(visit))
             self._fetches.add(task)
             task.add_done_callback(self._fetches.discard)
 
-    async def _carry(self, target: Target) -> None:
-        """One target, once through. Its slot is free as soon as its body has room before the workers."""
-        attempts, began = self._tries.pop(target.index, (0, self._clock.monotonic()))
-        attempts += 1
+    async def _carry(self, visit: Visit) -> None:
+        """One request of one target. Its slot is free as soon as its body has room before the workers."""
         try:
-            fetched = await self._fetch(target)
-            if isinstance(fetched, Miss) and not self._again(fetched, attempts, began):
-                await self._finish(self._ended(target, attempts, began, fetched))
-            elif isinstance(fetched, Fetched):
-                await self._make_room(fetched)
+            answer = await self._fetch(visit)
+            if isinstance(answer, Fetched):
+                await self._make_room(answer)
+            else:
+                await self._follow_up(visit, answer)
         finally:
             self._slots.release()
-        if isinstance(fetched, Fetched):
-            await self._keep(fetched, attempts, began)
+        if isinstance(answer, Fetched):
+            await self._keep(answer, visit)
 
-    async def _fetch(self, target: Target) -> Fetched | Miss:
+    async def _fetch(self, visit: Visit) -> Answer:
+        visit.began = visit.began or self._clock.monotonic()
         self.fetching += 1
+        answer = None
         try:
-            return await self._fetcher.fetch(target)
+            answer = visit.refused or await self._fetcher.fetch(visit, self._frontier.sent)
+            return answer
         finally:
             self.fetching -= 1
-            self._frontier.release(target)
+            self._frontier.release(visit, answer)
+
+    async def _follow_up(self, visit: Visit, answer: Answer) -> None:
+        """What comes after an answer that is no body."""
+        if isinstance(answer, Moved):
+            visit.url, visit.host = answer.url, answer.host
+            self._frontier.retry(visit)
+        elif isinstance(answer, Postponed):
+            self._frontier.retry(visit)
+        elif isinstance(answer, Unchanged):
+            self.skipped += 1
+        elif isinstance(answer, Miss):
+            visit.attempts += answer.asked or visit.redirects > 0
+            if not self._again(visit, answer):
+                await self._finish(self._ended(visit, answer), visit.past)
 
     async def _make_room(self, fetched: Fetched) -> None:
         # From here on it is not given up by stop(): the bytes are here, and what is left is our own work.
@@ -158,32 +197,44 @@ class Pipeline:
             self._fetcher.done(fetched)
             raise
 
-    def _again(self, miss: Miss, attempts: int, began: float) -> bool:
-        delay = None if self._stopping else self._retry(miss, attempts)
+    def _again(self, visit: Visit, miss: Miss) -> bool:
+        delay = self._retry(miss, visit) if miss.asked else None
+        if self._stopping and delay is not None:
+            return True  # stopped in the middle of its tries: not settled, the next run gives it all of them
         if delay is None:
-            # Stopped in the middle of its tries: not settled, so that the next run gives it all of them.
-            return self._stopping and self._retry(miss, attempts) is not None
-        self._tries[miss.target.index] = attempts, began
-        self._frontier.retry(miss.target, delay)
+            return False
+        visit.start_over()
+        visit.host = urls.host_key(urls.parse(visit.url))
+        self._frontier.retry(visit, delay)
         return True
 
-    async def _keep(self, fetched: Fetched, attempts: int, began: float) -> None:
+    async def _keep(self, fetched: Fetched, visit: Visit) -> None:
         """Body to settled outcome. Its room and its bytes are held to the end, so that a slow disk or journal holds
         fetching back and nothing piles up behind it.
         """
+        visit.attempts += 1
         try:
-            await self._finish(await self._outcome(fetched, attempts, began))
+            outcome = await self._outcome(fetched, visit)
+            if outcome is None:
+                self.skipped += 1
+            else:
+                await self._finish(outcome, visit.past)
         finally:
             self._fetcher.done(fetched)
             self._room.release()
 
-    async def _outcome(self, fetched: Fetched, attempts: int, began: float) -> Outcome:
-        target, size = fetched.target, len(fetched.body)
+    async def _outcome(self, fetched: Fetched, visit: Visit) -> Outcome | None:
+        """How the target of a body ends; None if it is what an earlier run stored."""
+        size, past = len(fetched.body), visit.past
         result = await self._process(fetched)
         if isinstance(result, Miss):
-            return self._ended(target, attempts, began, result, size)
-        receipt = await self._put(result)
-        return Outcome(target, result, receipt, None, attempts, self._clock.monotonic() - began, size)
+            return self._ended(visit, result, size)
+        if past.file_name:
+            if past.sha256 == result.sha256:
+                return None
+            await self._store.retire(visit.target.index, past.file_name, partial(self._journal.forget, visit.target))
+        receipt = await self._put(result, past.file_name)
+        return Outcome(visit.target, result, receipt, None, visit.attempts, self._clock.monotonic() - visit.began, size)
 
     async def _process(self, fetched: Fetched) -> Picture | Miss:
         try:
@@ -191,18 +242,20 @@ class Pipeline:
         finally:
             self.processing -= 1
 
-    async def _put(self, picture: Picture) -> Receipt:
+    async def _put(self, picture: Picture, instead_of: str) -> Receipt:
         self.storing += 1
         try:
-            return await self._store.put(picture)
+            return await self._store.put(picture, instead_of)
         finally:
             self.storing -= 1
 
-    def _ended(self, target: Target, attempts: int, began: float, miss: Miss, size: int = 0) -> Outcome:
-        return Outcome(target, None, None, miss, attempts, self._clock.monotonic() - began, size)
+    def _ended(self, visit: Visit, miss: Miss, size: int = 0) -> Outcome:
+        seconds = self._clock.monotonic() - visit.began
+        return Outcome(visit.target, None, None, miss, visit.attempts, seconds, size)
 
-    async def _finish(self, outcome: Outcome) -> None:
-        await self._journal.settle(outcome)
+    async def _finish(self, outcome: Outcome, past: Past = NO_PAST) -> None:
+        if outcome.stored or not past.file_name:  # what is stored stays so when it cannot be had again
+            await self._journal.settle(outcome)
         self._observer.note(outcome)
         if self._deliver is not None:
             await self._deliver(outcome)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
-from crawler.model import Fetched, Miss, Outcome, Picture, Receipt, Record, Target
+from crawler.model import Answer, Fetched, Miss, Outcome, Past, Picture, Receipt, Record, Target, Visit
 
 
 class Source(Protocol):
@@ -26,10 +26,14 @@ class Source(Protocol):
 
 
 class Frontier(Protocol):
-    """Which target is fetched next: keeps every host within its limits. All calls from one event loop."""
+    """Which target is fetched next: keeps every host within its limits and at its pace. All calls from one event loop."""
 
-    async def add(self, target: Target) -> None:
-        """Take a target; waits while the window is full."""
+    async def add(self, visit: Visit) -> None:
+        """Take a target; waits while the window is full and the machine is busy.
+
+        Raises:
+            JournalError: the window cannot be spilled.
+        """
         ...
 
     def close(self) -> None:
@@ -40,15 +44,22 @@ class Frontier(Protocol):
         """Give out nothing more: `take` gives None from now on and a waiting `add` returns."""
         ...
 
-    async def take(self) -> Target | None:
-        """The next target whose host has a free slot, which is then taken; None when there is nothing left."""
+    async def take(self) -> Visit | None:
+        """The next target whose turn it is; its host's slot is then taken. None when there is nothing left.
+
+        One whose host has been given up has `refused` set and is not to be fetched.
+        """
         ...
 
-    def release(self, target: Target) -> None:
-        """The fetch of a taken target is over: its host's slot is free."""
+    def sent(self, visit: Visit) -> None:
+        """The request of a taken target has left, at `visit.sent_at`: the pace of its host counts from here."""
         ...
 
-    def retry(self, target: Target, delay: float) -> None:
+    def release(self, visit: Visit, answer: Answer | None) -> None:
+        """The fetch of a taken target is over (None: given up): its host's slot is free, and the host is known better."""
+        ...
+
+    def retry(self, visit: Visit, delay: float = 0.0) -> None:
         """Give a released target out again, not before `delay` seconds. Until then it occupies no slot."""
         ...
 
@@ -57,11 +68,35 @@ class Frontier(Protocol):
         ...
 
 
+class Spill(Protocol):
+    """Where targets wait that have no room in memory, by host and in order of their index."""
+
+    async def put(self, visits: Sequence[Visit]) -> None:
+        """Take targets to which nothing has happened yet.
+
+        Raises:
+            JournalError: they cannot be written; the run must end.
+        """
+        ...
+
+    async def take(self, host: str, most: int) -> Sequence[Visit]:
+        """Give back the first of a host."""
+        ...
+
+
 class Fetcher(Protocol):
     """Bytes from the network."""
 
-    async def fetch(self, target: Target) -> Fetched | Miss:
-        """Fetch one target once. What goes wrong on the way is a Miss, never an exception."""
+    def expect(self, visit: Visit) -> None:
+        """This target will be asked for soon: what can be prepared without a slot may be. Never waits."""
+        ...
+
+    async def fetch(self, visit: Visit, sent: Callable[[Visit], None]) -> Answer:
+        """Make the next request for a target. What goes wrong on the way is a Miss, never an exception.
+
+        Args:
+            sent: called when the request has left.
+        """
         ...
 
     def done(self, fetched: Fetched) -> None:
@@ -84,11 +119,22 @@ class Processor(Protocol):
 class Store(Protocol):
     """Pictures to where they are kept."""
 
-    async def put(self, picture: Picture) -> Receipt:
+    async def put(self, picture: Picture, instead_of: str = "") -> Receipt:
         """Returns once the picture is where it belongs.
+
+        Args:
+            instead_of: name of the retired picture whose place it takes.
 
         Raises:
             StoreError: it cannot be written; the run must end.
+        """
+        ...
+
+    async def retire(self, index: int, file_name: str, forget: Callable[[], Awaitable[None]]) -> None:
+        """Remove a stored picture that has changed, before its successor is put.
+
+        Args:
+            forget: takes its record out of the journal; awaited when a kill can no longer leave the file behind.
         """
         ...
 
@@ -104,6 +150,14 @@ class Journal(Protocol):
         """
         ...
 
+    async def past(self, targets: Sequence[Target]) -> Mapping[int, Past]:
+        """What is known of targets that are not settled, by index; those of which nothing is known are left out."""
+        ...
+
+    async def forget(self, target: Target) -> None:
+        """Take the record of a stored picture back: it is about to be replaced."""
+        ...
+
     async def settle(self, outcome: Outcome) -> None:
         """Record how a target ended. Waits only while too many records are on their way to the disk.
 
@@ -113,16 +167,30 @@ class Journal(Protocol):
         ...
 
 
+class RobotsMemory(Protocol):
+    """Where what hosts said in their robots.txt outlives a run."""
+
+    async def recall_robots(self, origin: str) -> tuple[str, float] | None:
+        """Text, and until when it is good (seconds since the epoch); None if nothing is known."""
+        ...
+
+    async def keep_robots(self, origin: str, text: str, expires: float) -> None:
+        """Remember the text until then."""
+        ...
+
+
 class Ledger(Protocol):
     """What a store writes in step with the journal, such as its metadata. All calls from the journal's thread."""
 
-    def rewind(self, mark: int, recorded: Callable[[], Iterable[Record]], has: Callable[[int, str], bool]) -> int:
+    def rewind(
+        self, mark: int, recorded: Callable[[], Iterable[Record]], held: Callable[[Iterable[str]], set[str]]
+    ) -> int:
         """Bring everything to what the journal says, before a run.
 
         Args:
             mark: what `append` returned with the last records that were committed, 0 for a new run.
             recorded: gives all records, in order of their index, should they have to be written anew.
-            has: tells whether the journal holds this file for this target.
+            held: tells which of some files the journal holds, for whatever target.
 
         Returns:
             The mark now.
@@ -135,6 +203,10 @@ class Ledger(Protocol):
 
     def committed(self, records: Sequence[Record]) -> None:
         """The records are durable."""
+        ...
+
+    def rebuild(self, recorded: Iterable[Record]) -> int:
+        """Write everything anew from all records: some were taken back. Returns the new mark."""
         ...
 
     def close(self, finished: bool) -> None:

@@ -8,12 +8,24 @@ file and the variable `CRAWLER_PER_HOST`. Order: defaults < file < environment <
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import AsyncIterable, Iterable
 from dataclasses import dataclass, field, fields
-from string import Formatter
 from typing import Any, Literal, get_args
 
+from crawler.checks import (
+    check_address,
+    check_ascii,
+    check_choice,
+    check_name,
+    check_name_servers,
+    check_network,
+    check_proxy,
+    check_range,
+    check_strings,
+    check_switch,
+    is_size,
+    parse_header,
+)
 from crawler.errors import SettingsError
 from crawler.model import Reason
 
@@ -22,39 +34,12 @@ VERSION = "0.1.0"
 Fit = Literal["inside", "outside", "cover", "contain", "fill", "none"]
 Encode = Literal["jpeg", "png", "webp", "original"]
 StoreFormat = Literal["files", "none"]
+Resolver = Literal["system", "aiodns"]
 RETRY_CHOICES = ("later", "all", *(reason.value for reason in Reason))
-NAME_FIELDS = ("index", "folder", "host", "stem", "sha256", "width", "height")
 DEFAULT_NAME = "{folder}/{index:08d}"
 
 KB, MB, GB = 1000, 1000**2, 1000**3
 _LONGEST = 10_000_000  # seconds, four months: timers of the system take no more than some years
-
-
-_FRACTIONS = ("timeout", "connect_timeout", "process_timeout", "progress_every")
-
-
-def _check_switch(settings: Any, name: str) -> None:
-    if not isinstance(getattr(settings, name), bool):
-        raise SettingsError(name, f"{getattr(settings, name)!r} given, must be true or false")
-
-
-def _check_range(settings: Any, name: str, low: float, high: float | None = None) -> None:
-    value = getattr(settings, name)
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | float)
-        or not value >= low  # also nan
-        or (high is not None and value > high)
-        or (isinstance(value, float) and name not in _FRACTIONS and not value.is_integer())
-    ):
-        bound = f"at least {low:g}" if high is None else f"from {low:g} to {high:g}"
-        raise SettingsError(name, f"{value!r} given, must be a number {bound}")
-
-
-def _check_choice(settings: Any, name: str, choices: tuple[str, ...]) -> None:
-    value = getattr(settings, name)
-    if value not in choices:
-        raise SettingsError(name, f"{value!r} given, must be one of {', '.join(choices)}")
 
 
 @dataclass(frozen=True)
@@ -73,9 +58,9 @@ class InputSettings:
             object.__setattr__(self, "sources", (self.sources,))
         if isinstance(self.sources, bytes) or not isinstance(self.sources, Iterable | AsyncIterable):
             raise SettingsError("sources", f"{self.sources!r} given, must be URLs and names of files")
-        _check_range(self, "repeat", 1)
+        check_range(self, "repeat", 1)
         if self.limit is not None:
-            _check_range(self, "limit", 0)
+            check_range(self, "limit", 0)
 
 
 @dataclass(frozen=True)
@@ -86,13 +71,33 @@ class FrontierSettings:
     """Fetches under way at once, over all hosts."""
     per_host: int = 8
     """Fetches under way at once for one host; 0 is no limit."""
+    delay: float = 0.0
+    """Seconds between two requests to one host, from start to start. A longer Crawl-delay in its robots.txt is kept."""
+    rate: float = 0.0
+    """Requests a second to one host at most; 0 is no limit. The same as a delay of 1/rate."""
+    max_wait: float = 300.0
+    """Longest wait that a host is granted when it asks for one (Retry-After of 429 and 503), in seconds, and the longest
+    Crawl-delay kept. What asks for more is missed, to be tried again by a later run."""
+    adapt: bool = True
+    """Ask a host for less at once while it fails or slows down, and for more again when it has recovered."""
     retries: int = 2
     """How often a target is asked for again after a failure that can get better: timeouts, resets, DNS, 429, 5xx."""
 
     def __post_init__(self) -> None:
-        _check_range(self, "concurrency", 1, 65_536)
-        _check_range(self, "per_host", 0)
-        _check_range(self, "retries", 0, 100)
+        check_range(self, "concurrency", 1, 65_536)
+        check_range(self, "per_host", 0)
+        check_range(self, "delay", 0, _LONGEST)
+        check_range(self, "rate", 0)
+        check_range(self, "max_wait", 0, _LONGEST)
+        check_switch(self, "adapt")
+        check_range(self, "retries", 0, 100)
+        if self.rate and 1 / self.rate > _LONGEST:
+            raise SettingsError("rate", f"{self.rate!r} given, must be 0 or at least {1 / _LONGEST:g}")
+
+    @property
+    def gap(self) -> float:
+        """Seconds from one request to a host to the next, as delay and rate say."""
+        return max(self.delay, 1 / self.rate if self.rate else 0.0)
 
 
 @dataclass(frozen=True)
@@ -100,7 +105,7 @@ class FetchSettings:
     """How bytes are fetched."""
 
     timeout: float = 30.0
-    """Seconds for one try of one target in all: name, connection, redirects and body."""
+    """Seconds for one try of one target in all: name, connection, redirects and body. Waiting for a turn is not counted."""
     connect_timeout: float = 10.0
     """Seconds for one connection."""
     min_speed: int = 1 * KB
@@ -109,28 +114,71 @@ class FetchSettings:
     """Largest body, after decompression; the rest is not read. `50MB`, `200KB` and plain numbers are understood."""
     max_redirects: int = 5
     """Redirects followed for one target; 0 is none."""
-    user_agent: str = f"crawler/{VERSION}"
-    """What the crawler calls itself."""
-    memory: int = 512 * MB
-    """Bytes of bodies held at once, from the first byte to the end of processing; fetching waits when it is spent."""
+    robots: bool = True
+    """Ask every host for its robots.txt first and keep to it (RFC 9309)."""
+    ignore_x_robots: bool = False
+    """Also take pictures whose server says noindex, noimageindex, noai or noimageai (X-Robots-Tag), or reserves them from
+    text and data mining (tdm-reservation)."""
+    user_agent: str = ""
+    """What the crawler calls itself; its first word, up to a slash, is what robots.txt is searched for. Without it
+    `crawler/VERSION`, with the contact behind it."""
+    contact: str = ""
+    """Address of a page or a mailbox where the owner of a site finds you; becomes a part of the User-Agent."""
+    header: tuple[str, ...] = ()
+    """A header for every request, `Name: value`; may be given several times. `HOST Name: value` is for one host only. In a
+    TOML file also as tables: `[headers]` for all hosts, `[headers."example.org"]` for one."""
+    cookies: str = ""
+    """A file of cookies in Netscape format, as browsers' add-ons and curl write it; each goes to its own host only."""
+    referer: str = ""
+    """Referer of every request: an address, or `auto` for the page a picture was found on, or else its own site."""
+    proxy: str = ""
+    """Address of an HTTP proxy, `http://user:password@host:port`; `none` for no proxy. Without it the environment decides
+    (HTTP_PROXY, HTTPS_PROXY, NO_PROXY)."""
+    ca_file: str = ""
+    """A PEM file with certificates of authorities that are trusted besides those of the system."""
+    insecure: bool = False
+    """Do not check the certificates of servers."""
     allow_private: bool = False
     """Also connect to addresses that are not public: this machine, private networks, link-local."""
+    allow_net: tuple[str, ...] = ()
+    """Also connect to the addresses of this network, such as 10.1.0.0/16; may be given several times."""
+    resolver: Resolver = "system"
+    """Who looks names up: the system, or aiodns (extra `dns`), which keeps to the times that names are good for."""
+    name_server: tuple[str, ...] = ()
+    """Address of a name server, `1.2.3.4` or `1.2.3.4:53`, for aiodns; may be given several times."""
+    memory: int = 512 * MB
+    """Bytes of bodies held at once, from the first byte to the end of processing; fetching waits when it is spent."""
 
     def __post_init__(self) -> None:
-        _check_range(self, "timeout", 0.001, _LONGEST)
-        _check_range(self, "connect_timeout", 0.001, _LONGEST)
-        _check_range(self, "min_speed", 0)
-        _check_range(self, "max_bytes", 1)
-        _check_range(self, "memory", 1 * MB)
-        _check_range(self, "max_redirects", 0, 50)
-        _check_switch(self, "allow_private")
-        if (
-            not isinstance(self.user_agent, str)
-            or not self.user_agent.isascii()
-            or not self.user_agent.isprintable()
-            or not self.user_agent.strip()
-        ):
-            raise SettingsError("user_agent", f"{self.user_agent!r} given, must be printable ASCII text")
+        check_range(self, "timeout", 0.001, _LONGEST)
+        check_range(self, "connect_timeout", 0.001, _LONGEST)
+        check_range(self, "min_speed", 0)
+        check_range(self, "max_bytes", 1)
+        check_range(self, "memory", 1 * MB)
+        check_range(self, "max_redirects", 0, 50)
+        for name in ("robots", "ignore_x_robots", "insecure", "allow_private"):
+            check_switch(self, name)
+        for name in ("user_agent", "contact"):
+            check_ascii(self, name)
+        for name in ("header", "allow_net", "name_server"):
+            check_strings(self, name)
+        for name in ("cookies", "ca_file"):
+            object.__setattr__(self, name, os.fspath(getattr(self, name)))
+        check_choice(self, "resolver", get_args(Resolver))
+        for given in self.header:
+            parse_header(given)
+        for given in self.allow_net:
+            check_network(given)
+        check_name_servers(self)
+        check_proxy(self.proxy)
+        if self.referer not in ("", "auto"):
+            check_address(self, "referer")
+
+    @property
+    def agent(self) -> str:
+        """The User-Agent header (RFC 9110 10.1.5)."""
+        named = self.user_agent or f"crawler/{VERSION}"
+        return f"{named} (+{self.contact})" if self.contact else named
 
 
 @dataclass(frozen=True)
@@ -148,6 +196,14 @@ class ProcessSettings:
     """Format of the stored pictures; `original` keeps the bytes exactly as they came."""
     quality: int = 90
     """Quality of JPEG and WebP, 1 to 100."""
+    min_size: int | tuple[int, int] = 0
+    """Smallest picture taken, in pixels before scaling: `N` for the shortest side, or `WxH`; 0 takes any."""
+    max_size: int | tuple[int, int] = 0
+    """Largest picture taken, in pixels before scaling: `N` for the longest side, or `WxH`; 0 takes any."""
+    min_aspect: float = 0.0
+    """Smallest width divided by height that is taken; 0 takes any."""
+    max_aspect: float = 0.0
+    """Largest width divided by height that is taken; 0 takes any."""
     max_pixels: int = 64 * MB
     """Largest picture, in pixels; told from its header, before it costs memory. `64MP` and plain numbers are understood."""
     workers: int = 0
@@ -158,26 +214,59 @@ class ProcessSettings:
     """Address space of one worker process; a picture that needs more is missed as `out_of_memory`."""
 
     def __post_init__(self) -> None:
-        if not _is_size(self.size):
+        if not is_size(self.size):
             raise SettingsError("size", f"{self.size!r} given, must be N or WxH with sides from 1 to 65535 pixels")
-        _check_choice(self, "fit", get_args(Fit))
-        _check_switch(self, "upscale")
-        _check_choice(self, "encode", get_args(Encode))
-        _check_range(self, "quality", 1, 100)
-        _check_range(self, "max_pixels", 1)
-        _check_range(self, "workers", 0, 1024)
-        _check_range(self, "process_timeout", 0.01, _LONGEST)
-        _check_range(self, "worker_memory", 256 * MB)
+        check_choice(self, "fit", get_args(Fit))
+        check_switch(self, "upscale")
+        check_choice(self, "encode", get_args(Encode))
+        check_range(self, "quality", 1, 100)
+        for name in ("min_size", "max_size"):
+            if getattr(self, name) != 0 and not is_size(getattr(self, name)):
+                raise SettingsError(
+                    name, f"{getattr(self, name)!r} given, must be 0, N or WxH with sides up to 65535 pixels"
+                )
+        least, most = _pair(self.min_size), _pair(self.max_size)
+        if self.max_size and (most[0] < least[0] or most[1] < least[1]):
+            raise SettingsError("max_size", f"{self.max_size!r} given, must be at least min_size ({self.min_size!r})")
+        check_range(self, "min_aspect", 0)
+        check_range(self, "max_aspect", 0)
+        if 0 < self.max_aspect < self.min_aspect:
+            raise SettingsError(
+                "max_aspect", f"{self.max_aspect!r} given, must be at least min_aspect ({self.min_aspect!r})"
+            )
+        check_range(self, "max_pixels", 1)
+        check_range(self, "workers", 0, 1024)
+        check_range(self, "process_timeout", 0.01, _LONGEST)
+        check_range(self, "worker_memory", 256 * MB)
 
     @property
     def box(self) -> tuple[int, int]:
         """The size as width and height."""
-        return self.size if isinstance(self.size, tuple) else (self.size, self.size)
+        return _pair(self.size)
+
+    @property
+    def picky(self) -> bool:
+        """True if pictures are chosen by their size or shape."""
+        return bool(self.min_size or self.max_size or self.min_aspect or self.max_aspect)
+
+    def unwanted(self, width: int, height: int) -> tuple[Reason, str] | None:
+        """Why a picture of this size, as a viewer shows it, is not taken; None if it is."""
+        least, most = _pair(self.min_size), _pair(self.max_size)
+        aspect = width / height if height else 0.0
+        told = f"{width}x{height}"
+        if width < least[0] or height < least[1]:
+            return Reason.TOO_SMALL, f"{told}, at least {least[0]}x{least[1]} wanted"
+        if self.max_size and (width > most[0] or height > most[1]):
+            return Reason.TOO_BIG, f"{told}, at most {most[0]}x{most[1]} wanted"
+        if aspect < self.min_aspect:
+            return Reason.WRONG_ASPECT, f"{told} is {aspect:.3g}, at least {self.min_aspect:g} wanted"
+        if self.max_aspect and aspect > self.max_aspect:
+            return Reason.WRONG_ASPECT, f"{told} is {aspect:.3g}, at most {self.max_aspect:g} wanted"
+        return None
 
 
-def _is_size(value: object) -> bool:
-    sides = value if isinstance(value, tuple) else (value, value)
-    return len(sides) == 2 and all(type(side) is int and 1 <= side <= 65_535 for side in sides)
+def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
+    return size if isinstance(size, tuple) else (size, size)
 
 
 @dataclass(frozen=True)
@@ -194,36 +283,8 @@ class StoreSettings:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "output", os.fspath(self.output))
-        _check_choice(self, "format", get_args(StoreFormat))
-        _check_name(self.name)
-
-
-_SPEC = re.compile(r"([^{}]?[<>=^])?0?[0-9]{0,3}d?|\.[0-9]{1,3}")
-
-
-def _check_name(template: str) -> None:
-    """A template names known fields, and its fixed parts cannot lead out of the folder."""
-    allowed = ", ".join(NAME_FIELDS)
-    try:
-        parts = list(Formatter().parse(template))
-        if any(not _SPEC.fullmatch(spec or "") for _, _, spec, _ in parts):
-            raise ValueError("a format is a width such as 08d, or a length such as .2")
-        used = [name for _, name, _, _ in parts if name is not None]
-        sample = template.format(**dict.fromkeys(NAME_FIELDS, "a") | {"index": 1, "width": 1, "height": 1})
-    except (KeyError, IndexError) as error:
-        raise SettingsError("name", f"{template!r} has an unknown field {error}; there are {allowed}") from None
-    except (ValueError, TypeError, AttributeError) as error:
-        raise SettingsError("name", f"{template!r} is not a template: {error}") from None
-    if unknown := [name for name in used if name not in NAME_FIELDS]:
-        raise SettingsError("name", f"{template!r} has an unknown field {unknown[0]!r}; there are {allowed}")
-    pieces = sample.replace("\\", "/").split("/")
-    if (
-        not used
-        or pieces[0] == "metadata.jsonl"
-        or any(piece in ("", ".", "..") or piece.startswith(".") for piece in pieces)
-        or "\0" in sample
-    ):
-        raise SettingsError("name", f"{template!r} must use at least one of {allowed} and stay inside the folder")
+        check_choice(self, "format", get_args(StoreFormat))
+        check_name(self.name)
 
 
 @dataclass(frozen=True)
@@ -235,9 +296,12 @@ class StateSettings:
     retry_missed: str = ""
     """Try only targets again that an earlier run missed: `later` (what can get better; also without a value), `all`,
     or the name of a reason."""
+    refresh: bool = False
+    """Ask again for what is stored, and replace what has changed (If-None-Match, If-Modified-Since)."""
 
     def __post_init__(self) -> None:
-        _check_switch(self, "durable")
+        check_switch(self, "durable")
+        check_switch(self, "refresh")
         if self.retry_missed not in ("", *RETRY_CHOICES):
             raise SettingsError(
                 "retry_missed", f"{self.retry_missed!r} given, must be one of {', '.join(RETRY_CHOICES)}"
@@ -252,7 +316,7 @@ class ReportSettings:
     """Seconds between two lines of progress where there is no terminal."""
 
     def __post_init__(self) -> None:
-        _check_range(self, "progress_every", 0.05, _LONGEST)
+        check_range(self, "progress_every", 0.05, _LONGEST)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from hashlib import blake2b
 from ipaddress import IPv4Address, IPv6Address
 from urllib.parse import unquote
 
@@ -17,6 +18,12 @@ _FORBIDDEN = re.compile(r"[\x00-\x20\x7f]")
 _NAME_OF_HOST = re.compile(r"(?=.{1,253}\.?$)(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?", re.ASCII)
 _NUMBER = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)\.?")
 _PORT = re.compile(r"[^:]+://(?:[^/?#]*@)?(?:\[[^\]/?#]*\]|[^:/?#]*)(?::[0-9]*)?(?:[/?#]|$)", re.ASCII)
+_USERINFO = re.compile(
+    r"([\x00-\x20\ufeff]*(?:https?:[/\\]*|(?:[A-Za-z][A-Za-z0-9+.-]*:)?[/\\]+))([^/?#\\]*)@", re.ASCII | re.IGNORECASE
+)
+MASK = "***"
+_BLANKS = "".join(map(chr, range(33)))
+_LINE_ENDS = re.compile(r"[\t\r\n]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _UNSAFE_IN_NAME = re.compile(r"[^\w.,=@+~-]+")
 
@@ -69,6 +76,87 @@ def _check_host(host: str) -> None:
         IPv4Address(host)
     elif not _NAME_OF_HOST.fullmatch(host):
         raise BadURL(f"{host!r} cannot be the name of a host")
+
+
+def join(base: URL, reference: str) -> str:
+    """The absolute address behind a reference that stands in a page or a `Location` (WHATWG URL, with its tolerance:
+    blanks around it are dropped, tabs and line ends in it too, and a backslash is a slash).
+
+    Raises:
+        BadURL: no address can be made of it.
+    """
+    text = _LINE_ENDS.sub("", reference.strip(_BLANKS))
+    if "\ufffd" in text or _SURROGATE.search(text):
+        raise BadURL("is not UTF-8 text")
+    path, mark, rest = _cut(text)
+    text = path.replace("\\", "/") + mark + rest
+    scheme = _SCHEME.match(text)
+    if scheme is not None and scheme.group(1).lower() not in ("http", "https"):
+        return text
+    try:
+        if scheme is not None:  # several slashes, or none, mean two
+            rest = text[scheme.end() :]
+            if not rest.startswith("//") and scheme.group(1).lower() == base.scheme:
+                text = rest
+            else:
+                text = f"{scheme.group()}//{rest.lstrip('/')}"
+        elif text.startswith("//"):
+            text = f"//{text.lstrip('/')}"
+        if text.rpartition(":")[2][:3] in ("//", "//?", "//#"):
+            raise ValueError("it has no host")
+        return str(base.join(URL(text.replace(" ", "%20"))))
+    except (ValueError, TypeError, IndexError) as error:
+        kind = "" if "@" in reference else f": {error}"  # what the library says may repeat a password
+        raise BadURL(f"{masked(reference[:200])!r} is not an address{kind}") from None
+
+
+def _cut(text: str) -> tuple[str, str, str]:
+    """Path, mark and the rest, where the first of `?` and `#` begins the rest."""
+    at = min((at for at in (text.find("?"), text.find("#")) if at >= 0), default=len(text))
+    return text[:at], text[at : at + 1], text[at + 1 :]
+
+
+def split_credentials(text: str) -> tuple[str, tuple[str, str] | None]:
+    """The address with its password masked, and the user and password that stood in it.
+
+    >>> split_credentials("https://ann:secret@example.org/a.jpg")
+    ('https://ann:***@example.org/a.jpg', ('ann', 'secret'))
+    """
+    found = _USERINFO.match(text) if "@" in text else None
+    if found is None:
+        return text, None
+    user, colon, password = found[2].partition(":")
+    if password == MASK:
+        return text, None
+    masked = f"{found[1]}{user}{colon and ':' + MASK}@{text[found.end() :]}"
+    return masked, (unquote(user), unquote(password))
+
+
+def masked(text: str) -> str:
+    """The address without its password."""
+    return split_credentials(text)[0]
+
+
+def normalised(url: URL) -> str:
+    """The one spelling of an address, by which two are the same (RFC 3986 6.2.2): scheme and host in lower case, IDNA,
+    no default port, no dot segments, percent-encoding in upper case. The query is neither sorted nor cut.
+    """
+    return f"{url.origin()}{url.raw_path_qs}"
+
+
+def without_user(url: URL) -> URL:
+    """The address without the user and password in it."""
+    return url.with_user(None) if "@" in url.raw_authority else url
+
+
+def fingerprint(url: URL) -> int:
+    """64 bits of the normalised address, signed."""
+    return int.from_bytes(blake2b(normalised(url).encode(), digest_size=8).digest(), "big", signed=True)
+
+
+def origin(url: URL) -> str:
+    """Scheme, host and port: what a robots.txt speaks for (RFC 9309 2.3)."""
+    return str(url.origin())
 
 
 def host_key(url: URL) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+from collections.abc import Callable
 from itertools import count
 
 _TURNS = 30
@@ -15,13 +16,21 @@ class FakeClock:
 
     Args:
         auto: jump to the next deadline whenever the loop is idle. Off, time moves only by `advance`. Work in threads
-            and on sockets is not seen: with those, move it by hand.
+            and on sockets is not seen: with those, move it by hand, or tell of it by `busy`.
+        busy: true while somebody works whom the loop does not see; time stands still.
     """
 
-    def __init__(self, now: float = 1000.0, epoch: float = 1_700_000_000.0, auto: bool = True) -> None:
+    def __init__(
+        self,
+        now: float = 1000.0,
+        epoch: float = 1_700_000_000.0,
+        auto: bool = True,
+        busy: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._now = now
         self._epoch = epoch - now
         self._auto = auto
+        self._busy = busy
         self._order = count()
         self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
         self._watching = False
@@ -80,7 +89,7 @@ class FakeClock:
         if quiet >= (_TURNS if ready is None else 2):
             self._jump(due)
             quiet = 0
-        loop.call_soon(self._watch, 0 if ready else quiet + 1)
+        loop.call_soon(self._watch, 0 if ready or self._busy() else quiet + 1)
 
 
 async def settle(turns: int = _TURNS) -> None:

@@ -103,7 +103,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("--name .crawler/{index}", "--name"),
         ("--name {index}/", "--name"),
         ("--name=", "--name"),
-        ("--user-agent=", "--user-agent"),
+        ("--contact é", "--contact"),
         ("--user-agent é", "--user-agent"),
     ],
 )

@@ -12,12 +12,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crawler import urls
+from crawler.frontier import hosts as hosts_module
 from crawler.frontier.backoff import FIRST, LONGEST, Backoff
+from crawler.frontier.host import Rules
 from crawler.frontier.hosts import HostFrontier
-from crawler.model import Miss, Reason, Target
+from crawler.model import Fetched, Miss, Reason, Target, Visit
 from tests.fake_clock import FakeClock, settle
 
 LIMIT = 20.0
+ANY = 1_000_000
+"""Requests at once where there is no limit."""
 Tasks = Callable[[Coroutine[Any, Any, Any]], asyncio.Task[Any]]
 LATER = [reason for reason in Reason if reason.later]
 PERMANENT = [reason for reason in Reason if not reason.later]
@@ -27,11 +32,29 @@ def target(index: int, host: str = "a") -> Target:
     return Target(index, f"http://{host}/{index}.jpg")
 
 
+def visit_of(one: Target) -> Visit:
+    return Visit(one, one.url, urls.host_key(urls.parse(one.url)))
+
+
+def visit(index: int, host: str = "a") -> Visit:
+    return visit_of(target(index, host))
+
+
+def frontier_of(per_host: int = 1, clock: FakeClock | None = None, window: int = 8192) -> HostFrontier:
+    return HostFrontier(Rules(per_host=per_host), clock or FakeClock(), None, window)
+
+
+def release(frontier: HostFrontier, taken: Visit) -> None:
+    """Its body has come."""
+    one = taken.target
+    frontier.release(taken, Fetched(one, b"body", one.url, 200, "image/jpeg", 0.0, 0.0))
+
+
 async def filled(hosts: str, per_host: int = 1, clock: FakeClock | None = None) -> HostFrontier:
     """A closed frontier with one target for each letter, numbered in order."""
-    frontier = HostFrontier(per_host, clock or FakeClock())
+    frontier = frontier_of(per_host, clock)
     for index, host in enumerate(hosts):
-        await frontier.add(target(index, host))
+        await frontier.add(visit(index, host))
     frontier.close()
     return frontier
 
@@ -41,22 +64,22 @@ async def drained(frontier: HostFrontier) -> list[int]:
     order = []
     async with asyncio.timeout(LIMIT):
         while (taken := await frontier.take()) is not None:
-            order.append(taken.index)
-            frontier.release(taken)
+            order.append(taken.target.index)
+            release(frontier, taken)
     return order
 
 
-async def must_wait(task: asyncio.Task[Target | None] | asyncio.Task[None]) -> None:
+async def must_wait(task: asyncio.Task[Visit | None] | asyncio.Task[None]) -> None:
     await settle()
     assert not task.done(), "it should have waited"
 
 
-async def result(task: asyncio.Task[Target | None]) -> Target | None:
+async def result(task: asyncio.Task[Visit | None]) -> Visit | None:
     async with asyncio.timeout(LIMIT):
         return await task
 
 
-async def got(frontier: HostFrontier) -> Target:
+async def got(frontier: HostFrontier) -> Visit:
     async with asyncio.timeout(LIMIT):
         taken = await frontier.take()
     assert taken is not None
@@ -94,15 +117,15 @@ async def test_targets_of_one_host_keep_their_order() -> None:
 
 
 async def test_a_host_of_a_thousand_does_not_delay_another() -> None:
-    frontier = await filled("a" * 1000 + "b", per_host=0)
-    assert 1000 in [(await got(frontier)).index for _ in range(2)]
+    frontier = await filled("a" * 1000 + "b", per_host=ANY)
+    assert 1000 in [(await got(frontier)).target.index for _ in range(2)]
 
 
 async def test_hosts_differ_by_port() -> None:
-    frontier = HostFrontier(1, FakeClock())
+    frontier = frontier_of(1)
     for index, url in enumerate(("http://a/x", "http://a:8080/x", "https://a/x", "http://A:80/y")):
-        await frontier.add(Target(index, url))
-    assert [(await got(frontier)).index for _ in range(3)] == [0, 1, 2]
+        await frontier.add(visit_of(Target(index, url)))
+    assert [(await got(frontier)).target.index for _ in range(3)] == [0, 1, 2]
     last = asyncio.create_task(frontier.take())
     await must_wait(last)
     frontier.stop()
@@ -117,28 +140,30 @@ async def test_a_host_at_its_limit_waits_for_a_release() -> None:
     first, _ = await got(frontier), await got(frontier)
     third = asyncio.create_task(frontier.take())
     await must_wait(third)
-    frontier.release(first)
-    assert await result(third) == target(2)
+    release(frontier, first)
+    third_visit = await result(third)
+    assert third_visit is not None
+    assert third_visit.target == target(2)
 
 
 async def test_zero_is_no_limit() -> None:
-    frontier = await filled("a" * 50, per_host=0)
-    assert [(await got(frontier)).index for _ in range(50)] == list(range(50))
+    frontier = await filled("a" * 50, per_host=ANY)
+    assert [(await got(frontier)).target.index for _ in range(50)] == list(range(50))
 
 
 async def test_who_waits_for_a_retry_occupies_no_slot() -> None:
     clock = FakeClock(auto=False)
     frontier = await filled("aa", clock=clock)
     first = await got(frontier)
-    frontier.release(first)
+    release(frontier, first)
     frontier.retry(first, 30.0)
     second = await got(frontier)
-    assert second.index == 1
-    frontier.release(second)
+    assert second.target.index == 1
+    release(frontier, second)
     again = asyncio.create_task(frontier.take())
     await must_wait(again)
     await clock.advance(30.0)
-    assert await result(again) == first
+    assert await result(again) is first
 
 
 # Retries ----------------------------------------------------------------------------------------
@@ -148,14 +173,14 @@ async def test_a_retry_comes_out_when_its_time_has_come_and_not_before() -> None
     clock = FakeClock(auto=False)
     frontier = await filled("a", clock=clock)
     first = await got(frontier)
-    frontier.release(first)
+    release(frontier, first)
     frontier.retry(first, 5.0)
     assert frontier.waiting() == 1
     again = asyncio.create_task(frontier.take())
     await clock.advance(4.9)
     assert not again.done()
     await clock.advance(0.1)
-    assert await result(again) == first
+    assert await result(again) is first
 
 
 async def test_retries_come_out_in_order_of_their_time() -> None:
@@ -163,13 +188,13 @@ async def test_retries_come_out_in_order_of_their_time() -> None:
     frontier = await filled("abcd", clock=clock)
     taken = [await got(frontier) for _ in range(4)]
     for one, delay in zip(taken, (9.0, 2.0, 7.0, 2.0), strict=True):
-        frontier.release(one)
+        release(frontier, one)
         frontier.retry(one, delay)
     began, times = clock.monotonic(), []
     for _ in range(4):
         again = await got(frontier)
-        frontier.release(again)
-        times.append((again.index, clock.monotonic() - began))
+        release(frontier, again)
+        times.append((again.target.index, clock.monotonic() - began))
     assert times == [(1, 2.0), (3, 2.0), (2, 7.0), (0, 9.0)]
     assert await drained(frontier) == []
 
@@ -178,13 +203,13 @@ async def test_an_earlier_retry_is_not_hidden_by_a_later_one() -> None:
     clock = FakeClock()
     frontier = await filled("ab", clock=clock)
     far, near = await got(frontier), await got(frontier)
-    frontier.release(far)
+    release(frontier, far)
     frontier.retry(far, 60.0)
     waiting = asyncio.create_task(frontier.take())
     await settle(3)  # now it waits for the far one
-    frontier.release(near)
+    release(frontier, near)
     frontier.retry(near, 1.0)
-    assert await result(waiting) == near
+    assert await result(waiting) is near
     assert clock.monotonic() == 1001.0
     frontier.stop()
 
@@ -193,16 +218,16 @@ async def test_a_retry_without_delay_comes_out_at_once() -> None:
     clock = FakeClock(auto=False)
     frontier = await filled("a", clock=clock)
     first = await got(frontier)
-    frontier.release(first)
+    release(frontier, first)
     frontier.retry(first, 0.0)
-    assert await got(frontier) == first
+    assert await got(frontier) is first
 
 
 async def test_many_retries_at_the_same_moment_all_come_out() -> None:
     clock = FakeClock()
-    frontier = await filled("abcdef" * 20, per_host=0, clock=clock)
+    frontier = await filled("abcdef" * 20, per_host=ANY, clock=clock)
     for one in [await got(frontier) for _ in range(120)]:
-        frontier.release(one)
+        release(frontier, one)
         frontier.retry(one, 3.0)
     assert sorted(await drained(frontier)) == list(range(120))
 
@@ -211,10 +236,10 @@ async def test_many_retries_at_the_same_moment_all_come_out() -> None:
 
 
 async def test_a_full_window_holds_the_input_back() -> None:
-    frontier = HostFrontier(0, FakeClock(), window=2)
-    await frontier.add(target(0))
-    await frontier.add(target(1))
-    third = asyncio.create_task(frontier.add(target(2)))
+    frontier = frontier_of(ANY, window=2)
+    await frontier.add(visit(0))
+    await frontier.add(visit(1))
+    third = asyncio.create_task(frontier.add(visit(2)))
     await must_wait(third)
     assert frontier.waiting() == 2
     await got(frontier)
@@ -224,12 +249,12 @@ async def test_a_full_window_holds_the_input_back() -> None:
 
 
 async def test_what_waits_for_a_retry_counts_as_held() -> None:
-    frontier = HostFrontier(0, FakeClock(auto=False), window=1)
-    await frontier.add(target(0))
+    frontier = frontier_of(ANY, FakeClock(auto=False), window=1)
+    await frontier.add(visit(0))
     first = await got(frontier)
-    frontier.release(first)
+    release(frontier, first)
     frontier.retry(first, 10.0)
-    more = asyncio.create_task(frontier.add(target(1)))
+    more = asyncio.create_task(frontier.add(visit(1)))
     await must_wait(more)
     frontier.stop()
     async with asyncio.timeout(LIMIT):
@@ -237,9 +262,9 @@ async def test_what_waits_for_a_retry_counts_as_held() -> None:
 
 
 async def test_an_add_that_gives_up_leaves_nothing() -> None:
-    frontier = HostFrontier(0, FakeClock(), window=1)
-    await frontier.add(target(0))
-    more = asyncio.create_task(frontier.add(target(1)))
+    frontier = frontier_of(ANY, window=1)
+    await frontier.add(visit(0))
+    more = asyncio.create_task(frontier.add(visit(1)))
     await must_wait(more)
     more.cancel()
     await asyncio.wait({more})
@@ -248,9 +273,9 @@ async def test_an_add_that_gives_up_leaves_nothing() -> None:
 
 
 async def test_two_that_add_are_both_let_in(tasks: Tasks) -> None:
-    frontier = HostFrontier(0, FakeClock(), window=1)
-    await frontier.add(target(0))
-    adding = [tasks(frontier.add(target(index))) for index in (1, 2)]
+    frontier = frontier_of(ANY, window=1)
+    await frontier.add(visit(0))
+    adding = [tasks(frontier.add(visit(index))) for index in (1, 2)]
     await settle()
     await got(frontier)
     await settle()
@@ -260,11 +285,11 @@ async def test_two_that_add_are_both_let_in(tasks: Tasks) -> None:
 
 
 async def test_two_that_take_both_get_a_target(tasks: Tasks) -> None:
-    frontier = HostFrontier(0, FakeClock())
+    frontier = frontier_of(ANY)
     taking = [tasks(frontier.take()) for _ in range(2)]
     await settle()
-    await frontier.add(target(0))
-    await frontier.add(target(1))
+    await frontier.add(visit(0))
+    await frontier.add(visit(1))
     await settle()
     assert [task.done() for task in taking] == [True, True]
 
@@ -277,7 +302,7 @@ async def test_an_empty_input_ends_at_once() -> None:
 
 
 async def test_closing_wakes_who_waits_for_a_target() -> None:
-    frontier = HostFrontier(1, FakeClock())
+    frontier = frontier_of(1)
     taking = asyncio.create_task(frontier.take())
     await must_wait(taking)
     frontier.close()
@@ -289,12 +314,12 @@ async def test_the_end_waits_for_what_is_out() -> None:
     first = await got(frontier)
     taking = asyncio.create_task(frontier.take())
     await must_wait(taking)
-    frontier.release(first)
+    release(frontier, first)
     frontier.retry(first, 1.0)
-    assert await result(taking) == first
+    assert await result(taking) is first
     last = asyncio.create_task(frontier.take())
     await must_wait(last)
-    frontier.release(first)
+    release(frontier, first)
     assert await result(last) is None
 
 
@@ -309,22 +334,22 @@ async def test_stopping_gives_out_nothing_more() -> None:
     first = await got(frontier)
     frontier.stop()
     assert await drained(frontier) == []
-    frontier.release(first)
+    release(frontier, first)
     frontier.retry(first, 0.0)
     assert await drained(frontier) == []
 
 
 async def test_stopping_wakes_who_waits() -> None:
     clock = FakeClock(auto=False)
-    frontier = HostFrontier(1, clock, window=1)
-    await frontier.add(target(0))
-    adding = asyncio.create_task(frontier.add(target(1)))
+    frontier = frontier_of(1, clock, window=1)
+    await frontier.add(visit(0))
+    adding = asyncio.create_task(frontier.add(visit(1)))
     first = await got(frontier)
     await asyncio.wait_for(adding, LIMIT)
-    adding = asyncio.create_task(frontier.add(target(2)))
-    frontier.release(first)
+    adding = asyncio.create_task(frontier.add(visit(2)))
+    release(frontier, first)
     frontier.retry(first, 50.0)
-    assert (await got(frontier)).index == 1
+    assert (await got(frontier)).target.index == 1
     taking = asyncio.create_task(frontier.take())
     await must_wait(taking)
     await must_wait(adding)
@@ -336,20 +361,20 @@ async def test_stopping_wakes_who_waits() -> None:
 
 
 async def test_stopping_an_idle_frontier_is_enough() -> None:
-    frontier = HostFrontier(1, FakeClock())
+    frontier = frontier_of(1)
     frontier.stop()
-    await frontier.add(target(0))
+    await frontier.add(visit(0))
     assert frontier.waiting() == 0
     assert await drained(frontier) == []
 
 
 async def test_a_take_that_gives_up_takes_nothing() -> None:
-    frontier = HostFrontier(1, FakeClock())
+    frontier = frontier_of(1)
     taking = asyncio.create_task(frontier.take())
     await must_wait(taking)
     taking.cancel()
     await asyncio.wait({taking})
-    await frontier.add(target(0))
+    await frontier.add(visit(0))
     frontier.close()
     assert await drained(frontier) == [0]
 
@@ -357,7 +382,7 @@ async def test_a_take_that_gives_up_takes_nothing() -> None:
 async def test_a_take_that_gives_up_leaves_no_task_behind() -> None:
     frontier = await filled("a", clock=FakeClock(auto=False))
     first = await got(frontier)
-    frontier.release(first)
+    release(frontier, first)
     frontier.retry(first, 50.0)
     taking = asyncio.create_task(frontier.take())
     await must_wait(taking)
@@ -370,12 +395,22 @@ async def test_a_take_that_gives_up_leaves_no_task_behind() -> None:
 
 
 async def test_a_host_without_work_is_forgotten() -> None:
-    frontier = HostFrontier(2, FakeClock())
+    frontier = frontier_of(2)
     for index in range(500):
-        await frontier.add(target(index, f"host{index}"))
-        frontier.release(await got(frontier))
+        await frontier.add(visit(index, f"host{index}"))
+        release(frontier, await got(frontier))
     assert len(frontier._hosts) == 0
     assert len(frontier._turns) == 0
+
+
+async def test_hosts_that_are_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hosts_module, "_REMEMBERED", 50)
+    frontier = frontier_of(2)
+    for index in range(500):
+        await frontier.add(visit(index, f"host{index}"))
+        release(frontier, await got(frontier))
+    assert len(frontier._idle) <= 50
+    assert len(frontier._hosts) == 0
 
 
 # Everything at once -----------------------------------------------------------------------------
@@ -386,11 +421,11 @@ class Watched:
 
     def __init__(self, draw: random.Random) -> None:
         self.draw = draw
-        self.per_host = draw.choice((0, 1, 2, 5))
+        self.per_host = draw.choice((ANY, 1, 2, 5))
         self.window = draw.choice((1, 3, 20, 4096))
         self.slots = asyncio.Semaphore(draw.choice((1, 2, 8, 64)))
         self.clock = FakeClock()
-        self.frontier = HostFrontier(self.per_host, self.clock, self.window)
+        self.frontier = frontier_of(self.per_host, self.clock, self.window)
         self.out: Counter[str] = Counter()
         self.due: dict[int, float] = {}
         self.tries: Counter[int] = Counter()
@@ -398,7 +433,7 @@ class Watched:
 
     async def feed(self, targets: Sequence[Target]) -> None:
         for one in targets:
-            await self.frontier.add(one)
+            await self.frontier.add(visit_of(one))
             if self.draw.random() < 0.1:
                 await self.clock.sleep(self.draw.uniform(0, 2))
         self.frontier.close()
@@ -414,24 +449,24 @@ class Watched:
                 self.took(taken)
                 group.create_task(self.fetch(taken))
 
-    def took(self, taken: Target) -> None:
-        host = taken.url.split("/")[2]
-        self.out[host] += 1
-        assert not self.per_host or self.out[host] <= self.per_host, "more than its slots"
-        assert self.clock.monotonic() >= self.due.pop(taken.index, 0.0), "before its time"
+    def took(self, taken: Visit) -> None:
+        self.out[taken.host] += 1
+        assert self.out[taken.host] <= self.per_host, "more than its slots"
+        assert self.clock.monotonic() >= self.due.pop(taken.target.index, 0.0), "before its time"
         assert self.frontier.waiting() <= self.window + 64, "more than the window and what is out"
 
-    async def fetch(self, taken: Target) -> None:
+    async def fetch(self, taken: Visit) -> None:
+        index = taken.target.index
         await self.clock.sleep(self.draw.choice((0, 0, 0.01, 1, 30)))
-        self.out[taken.url.split("/")[2]] -= 1
-        self.frontier.release(taken)
-        self.tries[taken.index] += 1
-        if self.tries[taken.index] < 4 and self.draw.random() < 0.3:
+        self.out[taken.host] -= 1
+        release(self.frontier, taken)
+        self.tries[index] += 1
+        if self.tries[index] < 4 and self.draw.random() < 0.3:
             delay = self.draw.choice((0.0, 0.5, 60.0))
-            self.due[taken.index] = self.clock.monotonic() + delay
+            self.due[index] = self.clock.monotonic() + delay
             self.frontier.retry(taken, delay)
         else:
-            self.ended.append(taken.index)
+            self.ended.append(index)
         self.slots.release()
 
 
@@ -464,35 +499,66 @@ async def test_stopping_at_any_moment_ends_everything(moment: int) -> None:
 
 @pytest.mark.parametrize("reason", PERMANENT)
 def test_what_is_permanent_is_not_tried_again(reason: Reason) -> None:
-    assert Backoff(5)(Miss(target(0), reason), 1) is None
+    assert Backoff(5)(Miss(target(0), reason), visit(0)) is None
 
 
 @pytest.mark.parametrize("reason", LATER)
 def test_what_can_get_better_is_tried_as_often_as_allowed(reason: Reason) -> None:
-    backoff = Backoff(2)
-    delays = [backoff(Miss(target(0), reason), attempts) for attempts in (1, 2, 3)]
+    backoff, again = Backoff(2), visit(0)
+    delays = [backoff(Miss(target(0), reason), again) for _ in range(3)]
     assert [delay is None for delay in delays] == [False, False, True]
 
 
 def test_without_retries_nothing_is_tried_again() -> None:
-    assert Backoff(0)(Miss(target(0), Reason.TIMEOUT), 1) is None
+    assert Backoff(0)(Miss(target(0), Reason.TIMEOUT), visit(0)) is None
 
 
 @given(st.integers(1, 100), st.randoms())
-def test_delays_double_up_to_a_bound_and_are_spread(attempts: int, draw: random.Random) -> None:
-    delay = Backoff(100, draw)(Miss(target(0), Reason.RESET), attempts)
-    grown = min(LONGEST, FIRST * 2 ** (attempts - 1))
+def test_delays_double_up_to_a_bound_and_are_spread(tries: int, draw: random.Random) -> None:
+    backoff, again = Backoff(100, draw=draw), visit(0)
+    for _ in range(tries):
+        delay = backoff(Miss(target(0), Reason.RESET), again)
+    grown = min(LONGEST, FIRST * 2 ** (tries - 1))
     assert delay is not None
     assert grown / 2 <= delay <= grown
 
 
 def test_the_server_may_ask_for_more_but_not_for_less() -> None:
-    asked = Backoff(2)(Miss(target(0), Reason.RATE_LIMITED, retry_after=20.0), 1)
-    soon = Backoff(2)(Miss(target(0), Reason.RATE_LIMITED, retry_after=0.0), 1)
+    asked = Backoff(2)(Miss(target(0), Reason.RATE_LIMITED, retry_after=20.0), visit(0))
+    soon = Backoff(2)(Miss(target(0), Reason.RATE_LIMITED, retry_after=0.0), visit(0))
     assert asked == 20.0
     assert soon is not None
     assert soon >= FIRST / 2
 
 
 def test_a_server_that_asks_for_too_much_is_not_waited_for() -> None:
-    assert Backoff(2)(Miss(target(0), Reason.RATE_LIMITED, retry_after=LONGEST + 1), 1) is None
+    assert Backoff(2, 60.0)(Miss(target(0), Reason.RATE_LIMITED, retry_after=61.0), visit(0)) is None
+    assert Backoff(2, 60.0)(Miss(target(0), Reason.RATE_LIMITED, retry_after=60.0), visit(0)) == 60.0
+
+
+def test_a_wait_that_was_asked_for_is_no_failure() -> None:
+    backoff, again = Backoff(1), visit(0)
+    for _ in range(5):
+        assert backoff(Miss(target(0), Reason.RATE_LIMITED, retry_after=2.0), again) == 2.0
+    assert backoff(Miss(target(0), Reason.TIMEOUT), again) is not None
+    assert backoff(Miss(target(0), Reason.TIMEOUT), again) is None
+
+
+def test_asked_waits_of_one_target_together_have_a_bound() -> None:
+    backoff, again, waited = Backoff(3, 100.0), visit(0), 0.0
+    while (delay := backoff(Miss(target(0), Reason.SERVER_ERROR, retry_after=30.0), again)) is not None:
+        waited += delay
+    assert waited == 90.0
+    assert backoff(Miss(target(1), Reason.SERVER_ERROR, retry_after=30.0), visit(1)) == 30.0
+
+
+def test_a_server_that_always_says_now_is_not_asked_for_ever() -> None:
+    backoff, again, tries = Backoff(1, 300.0), visit(0), 0
+    while backoff(Miss(target(0), Reason.RATE_LIMITED, retry_after=0.0), again) is not None:
+        tries += 1
+        assert tries <= 300
+
+
+def test_an_asked_wait_is_no_reason_to_try_what_is_never_tried() -> None:
+    assert Backoff(0)(Miss(target(0), Reason.RATE_LIMITED, retry_after=1.0), visit(0)) is None
+    assert Backoff(5)(Miss(target(0), Reason.NOT_FOUND, retry_after=1.0), visit(0)) is None

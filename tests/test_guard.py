@@ -15,17 +15,19 @@ from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import Any
 from urllib.parse import quote
 
-import aiohttp
 import pytest
-from aiohttp.abc import AbstractResolver, ResolveResult
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crawler import Crawler, Outcome, Settings
+from crawler.fetch import connections
 from crawler.fetch.budget import ByteBudget
 from crawler.fetch.client import Client
-from crawler.fetch.guard import BlockedAddress, PublicResolver, is_public, public_socket
-from crawler.model import Fetched, Miss, Reason, Target
+from crawler.fetch.guard import BlockedAddress, Guard, is_public
+from crawler.fetch.resolver import Address, NameMissing, Resolver
+from crawler.model import Answer, Fetched, Miss, Moved, Reason, Target, Visit
 from crawler.settings import MB, FetchSettings
+from crawler.state.none import NullJournal
 from tests.conftest import third_party
 from tests.fake_clock import FakeClock
 from tests.servers.handle import Faults
@@ -57,39 +59,32 @@ def edges(network: str) -> list[str]:
     return [str(net[0]), str(net[-1]), str(net[net.num_addresses // 2])]
 
 
-@pytest.mark.parametrize("network", [*NOT_PUBLIC_V4, *NOT_PUBLIC_V6])
-def test_a_network_that_is_not_public_is_refused_from_end_to_end(network: str) -> None:
-    assert [address for address in edges(network) if is_public(address)] == []
+def test_a_network_that_is_not_public_is_refused_from_end_to_end() -> None:
+    for network in (*NOT_PUBLIC_V4, *NOT_PUBLIC_V6):
+        assert [address for address in edges(network) if is_public(address)] == []
 
 
-@pytest.mark.parametrize(
-    "address",
-    words("""
+NEIGHBOURS = words("""
     1.1.1.1 8.8.8.8 93.184.216.34 1.0.0.0 9.255.255.255 11.0.0.0 100.63.255.255 100.128.0.0 126.255.255.255 128.0.0.0
     169.253.255.255 169.255.0.0 172.15.255.255 172.32.0.0 191.255.255.255 192.0.1.0 192.0.3.0 192.88.98.255 192.88.100.0
     192.167.255.255 192.169.0.0 198.17.255.255 198.20.0.0 198.51.99.255 198.51.101.0 203.0.112.255 203.0.114.0
     223.255.255.255 2001:200:: 2001:4860:4860::8888 2606:4700:4700::1111 2a00:1450:4001::1 2400:: 2003::
     3ffe:ffff:ffff:ffff:ffff:ffff:ffff:ffff ::ffff:8.8.8.8 64:ff9b::808:808 2606:4700::5efe:808:808
-    """),
-)
-def test_the_neighbours_of_such_networks_are_public(address: str) -> None:
-    assert is_public(address)
+    """)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        " ",
-        "1.1.1.1 ",
-        *words("""
+def test_the_neighbours_of_such_networks_are_public() -> None:
+    assert [address for address in NEIGHBOURS if not is_public(address)] == []
+
+
+NO_ADDRESSES = words("""
     localhost 127.1 0x7f.0.0.1 2130706433 0177.0.0.1 8.8.8.8. 8.8.8.8:80 [::1] 1.1.1 1.1.1.1/32 \uff11.1.1.1 ::g : %
     1::2::3 unix:/run/a.sock fe80::1%eth0 ::1%lo
-    """),
-    ],
-)
-def test_what_is_no_address_in_its_usual_form_is_not_public(text: str) -> None:
-    assert not is_public(text)
+    """)
+
+
+def test_what_is_no_address_in_its_usual_form_is_not_public() -> None:
+    assert [text for text in ("", " ", "1.1.1.1 ", *NO_ADDRESSES) if is_public(text)] == []
 
 
 def truth(address: IPv4Address) -> bool:
@@ -128,35 +123,66 @@ def test_only_global_unicast_and_translated_ipv4_are_public(address: IPv6Address
 
 # The last gate ----------------------------------------------------------------------------------
 
+WAYS_OUT = "--allow-net opens its network, --allow-private all"
+
 
 @pytest.mark.parametrize("address", PRIVATE)
 def test_no_socket_is_made_for_an_address_that_is_not_public(address: str) -> None:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with pytest.raises(BlockedAddress) as blocked:
-        public_socket((family, socket.SOCK_STREAM, 6, "", (address, 80)))
-    assert str(blocked.value) == f"{address} is not a public address; --allow-private opens it"
+        Guard().socket((family, socket.SOCK_STREAM, 6, "", (address, 80)))
+    assert str(blocked.value) == f"{address} is not a public address; {WAYS_OUT}"
+    assert not Guard().permits(address)
 
 
 def test_a_socket_for_a_public_address_is_of_the_kind_asked_for() -> None:
-    with public_socket((socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("2606:4700:4700::1111", 80, 0, 0))) as made:
+    with Guard().socket((socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("2606:4700:4700::1111", 80, 0, 0))) as made:
         assert (made.family, made.type) == (socket.AF_INET6, socket.SOCK_STREAM)
+
+
+@pytest.mark.parametrize(
+    ("net", "opened", "shut"),
+    [
+        ("127.0.0.0/8", "127.0.0.1 127.255.255.255 ::ffff:127.0.0.1", "10.0.0.1 0.0.0.0 ::1 ::ffff:10.0.0.1"),
+        ("10.1.0.0/16", "10.1.0.0 10.1.255.255 ::ffff:a01:203", "10.0.255.255 10.2.0.0 ::ffff:a02:1 ::a01:203"),
+        ("192.168.1.5", "192.168.1.5", "192.168.1.4 192.168.1.6"),
+        ("fd00::/8", "fd00::1 fdff::1", "fc00::1 fe80::1 10.0.0.1 127.0.0.1"),
+        ("fe80::/10", "fe80::1 fe80::1%2", "fec0::1"),
+        ("::1/128", "::1", "::2 127.0.0.1 0.0.0.1"),
+        ("10.0.0.0/8", "10.9.9.9", "64:ff9b::a00:1 2002:a00:1:: ::10.0.0.1 localhost 10.1 0xa000001"),
+    ],
+)
+def test_a_network_that_was_opened_is_open_and_no_other(net: str, opened: str, shut: str) -> None:
+    guard = Guard(nets=(net,))
+    assert [address for address in words(opened) if not guard.permits(address)] == []
+    assert [address for address in words(shut) if guard.permits(address)] == []
+    assert guard.permits(PUBLIC)
+    assert not guard.open
+
+
+def test_an_address_that_was_exempted_is_open_at_that_port_only() -> None:
+    guard = Guard()
+    guard.exempt("127.0.0.1", 3128)
+    guard.socket((socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 3128))).close()
+    for address, port in (("127.0.0.1", 80), ("127.0.0.2", 3128), ("::ffff:127.0.0.1", 3128)):
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        with pytest.raises(BlockedAddress):
+            guard.socket((family, socket.SOCK_STREAM, 6, "", (address, port)))
 
 
 # Names ------------------------------------------------------------------------------------------
 
 
-class Names(AbstractResolver):
+class Names:
     """Answers from a table, for every other name with addresses that are not public; numbers as the system reads them."""
 
     def __init__(self, table: Mapping[str, Callable[[], Sequence[str]]]) -> None:
         self._table = table
         self.closed = 0
 
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
+    async def look_up(self, name: str) -> tuple[Sequence[Address], float | None]:
         await asyncio.sleep(0)
-        return [_answer(host, port, address) for address in self._table.get(host, lambda: _by_number(host))()]
+        return [_answer(address) for address in self._table.get(name, lambda: _by_number(name))()], None
 
     async def close(self) -> None:
         self.closed += 1
@@ -169,9 +195,8 @@ def _by_number(host: str) -> Sequence[str]:
         return PRIVATE
 
 
-def _answer(host: str, port: int, address: str) -> ResolveResult:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    return ResolveResult(hostname=host, host=address, port=port, family=family, proto=6, flags=socket.AI_NUMERICHOST)
+def _answer(address: str) -> Address:
+    return (socket.AF_INET6 if ":" in address else socket.AF_INET, address)
 
 
 class Network:
@@ -182,16 +207,30 @@ class Network:
         self.names: dict[str, Callable[[], Sequence[str]]] = {"public.example": lambda: (PUBLIC,)}
         self.routes: dict[str, str] = {}
 
-    async def fetch(self, *urls: str, **options: Any) -> list[Fetched | Miss]:
-        """Fetch all at once with default settings."""
-        client = Client(FetchSettings(**options), ByteBudget(100 * MB), FakeClock(auto=False))
-        with self._instead():
+    async def fetch(self, *urls: str, clock: FakeClock | None = None, **options: Any) -> list[Answer]:
+        """Fetch all at once with default settings but for robots.txt, and follow where they lead."""
+        settings = FetchSettings(**({"robots": False} | options))
+        client = Client(settings, ByteBudget(100 * MB), clock or FakeClock(auto=False), NullJournal())
+        with self.instead():
             async with asyncio.timeout(LIMIT), client:
-                outcomes = await asyncio.gather(*(client.fetch(Target(at, url)) for at, url in enumerate(urls)))
+                outcomes = await asyncio.gather(*(self._follow(client, at, url) for at, url in enumerate(urls)))
                 for outcome in outcomes:
                     if isinstance(outcome, Fetched):
                         client.done(outcome)
         return outcomes
+
+    async def _follow(self, client: Client, at: int, url: str) -> Answer:
+        visit = Visit(Target(at, url))
+        while isinstance(answer := await client.fetch(visit, lambda _: None), Moved):
+            visit.url, visit.host = answer.url, answer.host
+        return answer
+
+    async def crawl(self, urls: Sequence[str], **options: Any) -> dict[str, Outcome]:
+        """A whole run with default settings."""
+        settings = Settings.of(iter(urls), store="none", workers=1, retries=0, **options)
+        with self.instead():
+            async with asyncio.timeout(LIMIT), Crawler(settings) as run:
+                return {outcome.target.url: outcome async for outcome in run}
 
     async def miss(self, url: str, **options: Any) -> Miss:
         (outcome,) = await self.fetch(url, **options)
@@ -199,10 +238,12 @@ class Network:
         return outcome
 
     @contextmanager
-    def _instead(self) -> Iterator[None]:
+    def instead(self) -> Iterator[None]:
         connect = socket.socket.connect
 
         def hook(this: socket.socket, address: Any) -> None:
+            if this.family not in (socket.AF_INET, socket.AF_INET6):
+                return connect(this, address)  # to our own workers
             self.tried.append(address[0])
             if (route := self.routes.get(address[0])) is None:
                 raise ConnectionRefusedError(errno.ECONNREFUSED, "nothing leaves a test")
@@ -210,7 +251,7 @@ class Network:
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(socket.socket, "connect", hook)
-            patch.setattr(aiohttp, "DefaultResolver", lambda: Names(self.names))
+            patch.setattr(connections, "lookup_for", lambda _: Names(self.names))
             yield
 
 
@@ -230,8 +271,37 @@ async def test_nothing_is_tried_for_addresses_that_must_be_blocked(network: Netw
     assert len(blocked) > 80
     reasons = {url: outcome for url in blocked for outcome in await network.fetch(url)}
     assert network.tried == []
-    odd = {url: miss for url, miss in reasons.items() if isinstance(miss, Fetched) or miss.reason.later}
+    odd = {url: miss for url, miss in reasons.items() if not isinstance(miss, Miss) or miss.reason.later}
     assert not odd, "none of them gets better"
+
+
+@pytest.mark.parametrize("robots", [True, False])
+async def test_nothing_is_tried_by_a_whole_run_either(network: Network, robots: bool) -> None:
+    rows = json.loads((third_party("ssrf") / "ssrf_vectors.json").read_text())["static"]
+    blocked = [row["url"] for row in rows if row["expect"] == "block"]
+    outcomes = await network.crawl(blocked, robots=robots)
+    assert network.tried == []
+    assert len(outcomes) > 80
+    odd = {url: one for url, one in outcomes.items() if one.miss is None or one.miss.reason.later}
+    assert not odd, "none of them gets better"
+
+
+async def test_a_robots_txt_that_moves_leads_nowhere_private(network: Network) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        to = f"http://127.0.0.1:{port}/secret"
+        writer.write(f"HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n".encode())
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    network.routes[PUBLIC] = "127.0.0.1"
+    url = f"http://public.example:{port}/a.jpg"
+    async with server:
+        outcome = (await network.crawl([url]))[url]
+    assert outcome.miss is not None
+    assert outcome.miss.reason is Reason.BLOCKED_ADDRESS
+    assert network.tried == [PUBLIC]
 
 
 LOCAL_NAT64 = "http://[64:ff9b:1:808:8:800::]/a.jpg"  # RFC 8215: for use inside of a network, so it is not public
@@ -253,7 +323,7 @@ async def test_a_name_of_a_private_address_is_refused_with_all_that_explains_it(
     network.names["intranet.example"] = lambda: (address,)
     miss = await network.miss("http://intranet.example/a.jpg")
     assert miss.reason is Reason.BLOCKED_ADDRESS
-    assert miss.detail == f"intranet.example is {address}, which is not a public address; --allow-private opens it"
+    assert miss.detail == f"intranet.example is {address}, which is not a public address; {WAYS_OUT}"
     assert network.tried == []
 
 
@@ -292,25 +362,61 @@ async def test_a_name_without_an_address_is_a_matter_of_names(network: Network) 
     assert (await network.miss("http://empty.example/a.jpg")).reason is Reason.DNS
 
 
-async def test_an_error_of_the_resolver_is_a_matter_of_names(network: Network) -> None:
+async def test_a_name_that_does_not_exist_is_a_matter_of_names(network: Network) -> None:
     def fails() -> Sequence[str]:
-        raise OSError(None, "Name or service not known")
+        raise NameMissing(None, "Name or service not known")
 
     network.names["missing.example"] = fails
     miss = await network.miss("http://missing.example/a.jpg")
     assert miss.reason is Reason.DNS
+    assert "Name or service not known" in miss.detail
 
 
-async def test_a_proxy_of_the_environment_is_no_way_around(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")
-    assert (await network.miss("http://public.example/a.jpg")).reason is Reason.CONNECT
+async def test_an_error_of_the_resolver_is_a_matter_of_names(network: Network) -> None:
+    def fails() -> Sequence[str]:
+        raise OSError(None, "out of order")
+
+    network.names["broken.example"] = fails
+    (miss,) = await network.fetch("http://broken.example/a.jpg", clock=FakeClock())
+    assert isinstance(miss, Miss)
+    assert miss.reason is Reason.DNS
+    assert "out of order" in miss.detail
+
+
+def set_proxy(patch: pytest.MonkeyPatch, *names: str) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        for spelling in (name, name.upper()):
+            patch.delenv(spelling, raising=False)
+    for name in names:
+        patch.setenv(name, "http://127.0.0.1:9")
+
+
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy"])
+async def test_a_proxy_of_the_environment_is_no_way_around(
+    network: Network, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    set_proxy(monkeypatch, name)
+    private = [
+        f"http://{f'[{address}]' if ':' in address else address}/a.jpg" for address in PRIVATE if "%" not in address
+    ]
+    for url in [*private, "http://intranet.example/a.jpg", "http://localhost/a.jpg", "http://127.0.0.1:9/a.jpg"]:
+        assert (await network.miss(url)).reason is Reason.BLOCKED_ADDRESS
+    assert network.tried == []
+    assert (await network.miss("http://public.example/a.jpg")).reason is Reason.PROXY
+    assert network.tried == ["127.0.0.1"], "the user's own proxy, and nothing else"
+
+
+async def test_proxies_of_the_environment_can_be_left_alone(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_proxy(monkeypatch, "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
+    assert (await network.miss("http://public.example/a.jpg", proxy="none")).reason is Reason.CONNECT
+    assert network.tried == [PUBLIC]
+    assert (await network.miss("http://127.0.0.1:9/a.jpg", proxy="none")).reason is Reason.BLOCKED_ADDRESS
     assert network.tried == [PUBLIC]
 
 
 async def test_the_resolver_closes_the_one_inside() -> None:
     inner = Names({})
-    await PublicResolver(inner).close()
+    await Resolver(inner, Guard(), FakeClock()).close()
     assert inner.closed == 1
 
 
@@ -337,9 +443,13 @@ async def test_every_kind_of_redirect_to_a_private_address_ends_there(
         ("http://[::ffff:7f00:1]:{port}/good.jpg", Reason.BLOCKED_ADDRESS),
         ("http://169.254.169.254/latest/meta-data/", Reason.BLOCKED_ADDRESS),
         ("http://intranet.example:{port}/good.jpg", Reason.BLOCKED_ADDRESS),
-        ("http://0x7f000001:{port}/good.jpg", Reason.BLOCKED_ADDRESS),
-        ("http://2130706433:{port}/good.jpg", Reason.BAD_URL),
-        ("http://127.1:{port}/good.jpg", Reason.BAD_URL),
+        ("http://0x7f000001:{port}/good.jpg", Reason.REDIRECT),
+        ("http://2130706433:{port}/good.jpg", Reason.REDIRECT),
+        ("http://127.1:{port}/good.jpg", Reason.REDIRECT),
+        ("http:\\\\127.0.0.1:{port}\\good.jpg", Reason.BLOCKED_ADDRESS),
+        ("http:///127.0.0.1:{port}/good.jpg", Reason.BLOCKED_ADDRESS),
+        ("\\\\127.0.0.1:{port}/good.jpg", Reason.BLOCKED_ADDRESS),
+        ("http://public.example%5c@127.0.0.1:{port}/good.jpg", Reason.BLOCKED_ADDRESS),
         ("file:///etc/passwd", Reason.REDIRECT),
         ("ftp://127.0.0.1/a.jpg", Reason.REDIRECT),
         ("gopher://127.0.0.1:25/_MAIL", Reason.REDIRECT),
@@ -356,6 +466,14 @@ async def test_a_redirect_to_where_nobody_may_go_ends_there(
     miss = await network.miss(f"http://public.example:{faults.port}/redirect?to={target}")
     assert network.tried == [PUBLIC]
     assert miss.reason is reason
+
+
+async def test_what_follows_a_backslash_is_a_path(network: Network, faults: Faults) -> None:
+    network.routes[PUBLIC] = faults.hosts[0]
+    here = f"http://public.example:{faults.port}"
+    to = quote(f"{here}\\@127.0.0.1:{faults.port}/good.jpg", safe="")
+    miss = await network.miss(f"{here}/redirect?to={to}")
+    assert (miss.reason, set(network.tried)) == (Reason.NOT_FOUND, {PUBLIC})
 
 
 async def test_a_redirect_to_a_public_address_is_followed(network: Network, faults: Faults) -> None:

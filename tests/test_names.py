@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from crawler.errors import SettingsError
 from crawler.model import Fetched, Picture, Receipt, Target
-from crawler.settings import DEFAULT_NAME, NAME_FIELDS, StoreSettings
+from crawler.checks import NAME_FIELDS
+from crawler.settings import DEFAULT_NAME, StoreSettings
 from crawler.store.files import FileStore
 from crawler.store.names import PER_FOLDER, file_name, numbered
 from crawler.urls import BadURL, parse

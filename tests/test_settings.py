@@ -29,6 +29,9 @@ LOWEST: dict[str, tuple[float, float]] = {
     "limit": (0, -1),
     "concurrency": (1, 0),
     "per_host": (0, -1),
+    "delay": (0, -0.5),
+    "rate": (0, -1),
+    "max_wait": (0, -1),
     "retries": (0, -1),
     "timeout": (0.001, 0),
     "connect_timeout": (0.001, 0),
@@ -37,6 +40,10 @@ LOWEST: dict[str, tuple[float, float]] = {
     "max_redirects": (0, -1),
     "memory": (MB, MB - 1),
     "quality": (1, 0),
+    "min_size": (0, -1),
+    "max_size": (0, -1),
+    "min_aspect": (0, -0.1),
+    "max_aspect": (0, -0.1),
     "max_pixels": (1, 0),
     "workers": (0, -1),
     "process_timeout": (0.01, 0),
@@ -50,7 +57,9 @@ HIGHEST: dict[str, tuple[float, float]] = {
     "quality": (100, 101),
     "workers": (1024, 1025),
 }
-TIMES = {"timeout", "connect_timeout", "process_timeout", "progress_every"}
+TIMES = {
+    "timeout", "connect_timeout", "process_timeout", "progress_every", "delay", "rate", "max_wait", "min_aspect", "max_aspect",
+}  # fmt: skip
 WHOLE = sorted(set(LOWEST) - TIMES)
 
 
@@ -148,7 +157,7 @@ def test_a_choice_is_one_of_those_that_are_named(name: str, value: object, choic
     assert choices in text
 
 
-@pytest.mark.parametrize("value", ["", " ", "a\nb", "a\r\nX: y", "caf\u00e9", "a\x00", "\u732b", None, 5])
+@pytest.mark.parametrize("value", [" ", "a\nb", "a\r\nX: y", "caf\u00e9", "a\x00", "\u732b", None, 5])
 def test_a_user_agent_is_plain_text(value: object) -> None:
     assert repr(value) in refused(user_agent=value)
 

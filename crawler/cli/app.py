@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.argument import ArgumentCollection
-from cyclopts.config import Env, Toml
+from cyclopts.config import Dict, Env
 
 from crawler.cli.flags import FetchFlags, FrontierFlags, InputFlags, ProcessFlags, StoreFlags, as_toml, plain
 from crawler.errors import CrawlerError, InputMissing, NotARun, SettingsChanged, SettingsError
@@ -30,10 +30,23 @@ def config_file(app: App, commands: tuple[str, ...], arguments: ArgumentCollecti
     if not path.is_file():
         raise SettingsError("config", f"{path}: no such file")
     try:
-        tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise SettingsError("config", f"{path}: {error}") from error
-    Toml(path, use_commands_as_keys=False)(app, commands, arguments)
+    if "headers" in values:
+        values["header"] = [*values.get("header", []), *_header_table(path, values.pop("headers"))]
+    Dict(values, source=str(path), use_commands_as_keys=False)(app, commands, arguments)
+
+
+def _header_table(path: Path, table: Any) -> Iterator[str]:
+    """`[headers]` and `[headers."example.org"]` of a file, as `--header` takes them."""
+    for name, value in (table if isinstance(table, dict) else {"": ""}).items():
+        if isinstance(value, dict) and all(isinstance(one, str) for one in value.values()):
+            yield from (f"{name} {header}: {text}" for header, text in value.items())
+        elif isinstance(value, str) and name:
+            yield f"{name}: {value}"
+        else:
+            raise SettingsError("config", f"{path}: [headers] holds names with texts, or hosts with tables of such")
 
 
 app = App(

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter, Token
 
+from crawler.checks import parse_header
 from crawler.errors import SettingsError
 from crawler.settings import (  # noqa: F401 - cyclopts resolves inherited annotations in this module
     DEFAULT_NAME,
@@ -19,10 +20,12 @@ from crawler.settings import (  # noqa: F401 - cyclopts resolves inherited annot
     FrontierSettings,
     InputSettings,
     ProcessSettings,
+    Resolver,
     Settings,
     StoreFormat,
     StoreSettings,
 )
+from crawler.urls import MASK, masked
 
 _NUMBER = re.compile(r"(\d+(?:\.\d+)?)\s*([kKmMgGtT]?)(i?)(?:[bB]|[pP])?")
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
@@ -72,6 +75,14 @@ Amount = Annotated[int, Parameter(converter=_amount, n_tokens=1)]
 Size = Annotated[int | tuple[int, int], Parameter(converter=_size, n_tokens=1, negative="")]
 
 
+def _lines(_: object, value: str, delimiter: str | None = None) -> list[str]:
+    """In an environment variable each text has a line of its own: it may hold blanks."""
+    return [line for line in value.splitlines() if line.strip()]
+
+
+Texts = Annotated[tuple[str, ...], Parameter(negative="", consume_multiple=False, env_var_split=_lines)]
+
+
 @dataclass(frozen=True)
 class InputFlags(InputSettings):
     # Positional: they stand in the signature of the command.
@@ -93,6 +104,9 @@ class FetchFlags(FetchSettings):
     min_speed: Amount = FetchSettings.min_speed
     max_bytes: Amount = FetchSettings.max_bytes
     memory: Amount = FetchSettings.memory
+    header: Texts = ()
+    allow_net: Texts = ()
+    name_server: Texts = ()
 
 
 @dataclass(frozen=True)
@@ -100,6 +114,8 @@ class ProcessFlags(ProcessSettings):
     quality: Whole = ProcessSettings.quality
     workers: Whole = ProcessSettings.workers
     size: Size = ProcessSettings.size
+    min_size: Size = ProcessSettings.min_size
+    max_size: Size = ProcessSettings.max_size
     max_pixels: Amount = ProcessSettings.max_pixels
     worker_memory: Amount = ProcessSettings.worker_memory
 
@@ -129,14 +145,36 @@ def _toml_lines(settings: Settings) -> Iterator[str]:
         yield f"# {(type(values).__doc__ or group).strip()}\n"
         for field in fields(values):
             key, value = field.name.replace("_", "-"), getattr(values, field.name)
-            line = f"{key} = {_toml(field.name, value)}"
-            # Sources stand on the command line; here they are only told.
-            yield f"# {key} is not set\n" if value is None else f"# {line}\n" if key == "sources" else f"{line}\n"
+            shown = _without_secrets(field.name, value)
+            line = f"{key} = {_toml(field.name, shown)}"
+            # Sources stand on the command line, and what is masked cannot be read again: these are only told.
+            told = key == "sources" or shown != value
+            yield f"# {key} is not set\n" if value is None else f"# {line}\n" if told else f"{line}\n"
         yield "\n"
 
 
+def _without_secrets(name: str, value: Any) -> Any:
+    """A setting as it may be shown to anybody who looks over a shoulder or into a log."""
+    if name == "header":
+        return tuple(map(_masked_header, value))
+    if name == "sources" and isinstance(value, tuple):
+        return tuple(masked(source) for source in value)
+    if name in ("proxy", "referer"):
+        return masked(value)
+    return value
+
+
+def _masked_header(given: str) -> str:
+    host, name, _ = parse_header(given)
+    open_ = name.lower().startswith("accept") or name.lower() in _NO_SECRETS
+    return given if open_ else f"{host} {name}: {MASK}".lstrip()
+
+
+_NO_SECRETS = frozenset({"dnt", "from", "origin", "priority", "referer", "sec-gpc", "upgrade-insecure-requests", "via"})
+
+
 def _toml(name: str, value: Any) -> str:
-    if name == "size" and isinstance(value, tuple):
+    if name in ("size", "min_size", "max_size") and isinstance(value, tuple):
         return f'"{value[0]}x{value[1]}"'
     if isinstance(value, bool):
         return str(value).lower()

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from crawler.fetch.budget import Ticket
+from crawler.fetch.peek import Peek
 from crawler.model import Reason
 
 if TYPE_CHECKING:
@@ -23,17 +24,19 @@ class BodyRefused(Exception):
         self.reason = reason
 
 
-async def read_body(response: ClientResponse, limit: int, ticket: Ticket, deadline: asyncio.Timeout) -> bytes:
+async def read_body(
+    response: ClientResponse, limit: int, ticket: Ticket, deadline: asyncio.Timeout, peek: Peek | None = None
+) -> bytes:
     """Read all of a body of at most `limit` bytes after decompression. Waiting for memory stops the deadline.
 
     Raises:
-        BodyRefused: it is empty, or larger than `limit`.
+        BodyRefused: it is empty, larger than `limit`, or its beginning shows that it is not wanted.
     """
     length = response.content_length
     if length is not None and length > limit:
         raise BodyRefused(Reason.TOO_LARGE, f"{length} bytes announced, {limit} allowed")
-    if length is None or "Content-Encoding" in response.headers:
-        body = await _read_growing(response, limit, ticket, deadline)
+    if length is None or "Content-Encoding" in response.headers or peek is not None:
+        body = await _read_growing(response, limit, ticket, deadline, peek)
     else:
         await _hold(ticket, length, deadline)
         body = await response.read()
@@ -42,7 +45,9 @@ async def read_body(response: ClientResponse, limit: int, ticket: Ticket, deadli
     return body
 
 
-async def _read_growing(response: ClientResponse, limit: int, ticket: Ticket, deadline: asyncio.Timeout) -> bytes:
+async def _read_growing(
+    response: ClientResponse, limit: int, ticket: Ticket, deadline: asyncio.Timeout, peek: Peek | None
+) -> bytes:
     chunks: list[bytes] = []
     size = 0
     async for chunk in response.content.iter_any():
@@ -50,6 +55,12 @@ async def _read_growing(response: ClientResponse, limit: int, ticket: Ticket, de
         size += len(chunk)
         if size > limit:
             raise BodyRefused(Reason.TOO_LARGE, f"more than the {limit} bytes allowed")
+        if peek is not None and size >= peek.needs:
+            chunks = [b"".join(chunks)]
+            seen = peek.look(chunks[0])
+            if isinstance(seen, tuple):
+                raise BodyRefused(*seen)
+            peek = None if seen else peek
         if size > ticket.held:
             await _hold(ticket, size + GROWTH, deadline)
     await ticket.hold(size)

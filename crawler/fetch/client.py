@@ -1,29 +1,50 @@
-"""One GET with every limit on it: a Target becomes Fetched or a Miss. Every error of aiohttp is translated here."""
+"""One request with every limit on it: a Visit becomes Fetched, Moved or a Miss. Redirects and robots.txt go back to the
+frontier, so that every single request waits for its host's turn.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
 from types import TracebackType
 
-import aiohttp
-from aiohttp import ClientResponse, ClientSession, ClientTimeout, TCPConnector
+from aiohttp import ClientResponse
+from multidict import CIMultiDict
+from yarl import URL
 
 from crawler import urls
 from crawler.clock import Clock
 from crawler.fetch.body import BodyRefused, read_body
 from crawler.fetch.budget import ByteBudget, Ticket
-from crawler.fetch.guard import BlockedAddress, PublicResolver, public_socket
+from crawler.fetch.connections import Connections
+from crawler.fetch.headers import RequestHeaders, conditional
+from crawler.fetch.opt_out import opted_out
+from crawler.fetch.peek import Peek, Unwanted
 from crawler.fetch.retry_after import retry_after
-from crawler.fetch.speed import BrokenOff, SpeedWatch
-from crawler.model import Fetched, Miss, Reason, Target
+from crawler.fetch.robots import (
+    LARGEST,
+    MOST_REDIRECTS,
+    Robots,
+    RobotsFile,
+    Unreachable,
+    decoded,
+    good_for,
+    product,
+    refusal,
+)
+from crawler.fetch.speed import SpeedWatch
+from crawler.fetch.translate import status_reason, translate
+from crawler.model import Answer, Fetched, Miss, Moved, Postponed, Reason, Target, Unchanged, Visit
+from crawler.ports import RobotsMemory
 from crawler.settings import FetchSettings
 
-_DNS_CACHE_SECONDS = 300
 _LEARNING = 0.1
 """Weight of one body in the running mean of their sizes."""
-_HEADERS = {"Accept": "image/*,*/*;q=0.8", "Accept-Encoding": "identity"}
-# Pictures are compressed already: asking for gzip costs both sides time and hides the length.
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
+Sent = Callable[[Visit], None]
 
 
 class Client:
@@ -31,24 +52,41 @@ class Client:
 
     Args:
         settings: limits, see `FetchSettings`. How many fetches are under way at once is for the caller to keep.
+        memory: what hosts said in their robots.txt.
+        unwanted: why a picture of some width and height is not taken, None if it is; None takes any.
+        robots_tries: how often a host is asked for a robots.txt that it fails to serve.
+        gap: seconds between two requests for the same robots.txt, where it redirects to its own host.
+
+    Raises, on entering:
+        SettingsError: a file that the settings name cannot be used.
     """
 
-    def __init__(self, settings: FetchSettings, budget: ByteBudget, clock: Clock) -> None:
+    def __init__(
+        self,
+        settings: FetchSettings,
+        budget: ByteBudget,
+        clock: Clock,
+        memory: RobotsMemory,
+        unwanted: Unwanted | None = None,
+        robots_tries: int = 3,
+        gap: float = 0.0,
+    ) -> None:
+        self._gap = gap
         self._settings = settings
         self._budget = budget
         self._clock = clock
+        self._agent = product(settings.agent)
+        self._headers = RequestHeaders(settings)
+        self._connections = Connections(settings, clock)
+        self._unwanted = unwanted
+        self._robots = Robots(self._agent, self._read_robots, memory, clock, robots_tries) if settings.robots else None
         self._tickets: dict[int, Ticket] = {}
         self._typical = 1e6  # until the first bodies tell
         self._watch = SpeedWatch(settings.min_speed, clock)
-        self._session: ClientSession | None = None
 
     async def __aenter__(self) -> Client:
-        self._session = ClientSession(
-            connector=self._connector(),
-            headers=_HEADERS | {"User-Agent": self._settings.user_agent},
-            timeout=ClientTimeout(total=None, sock_connect=self._settings.connect_timeout),
-            cookie_jar=aiohttp.DummyCookieJar(),
-        )
+        await asyncio.to_thread(self._headers.load)
+        await self._connections.__aenter__()
         self._watch.start()
         return self
 
@@ -56,29 +94,33 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._watch.stop()
-        if self._session is not None:
-            await self._session.close()
+        if self._robots is not None:
+            await self._robots.close()
+        await self._connections.__aexit__(kind, error, trace)
 
-    def _connector(self) -> TCPConnector:
-        # limit=0: the frontier's slots are the limit, a second one inside the connector would only hide waiting.
-        if self._settings.allow_private:
-            return TCPConnector(limit=0, ttl_dns_cache=_DNS_CACHE_SECONDS)
-        resolver = PublicResolver(aiohttp.DefaultResolver())
-        return TCPConnector(limit=0, ttl_dns_cache=_DNS_CACHE_SECONDS, resolver=resolver, socket_factory=public_socket)
+    def expect(self, visit: Visit) -> None:
+        self._connections.expect(urls.parse(visit.url))
 
-    async def fetch(self, target: Target) -> Fetched | Miss:
-        """Ask once for the target. Never raises for what a server or a network does."""
+    async def fetch(self, visit: Visit, sent: Sent) -> Answer:
+        """Make the next request for a target: its host's robots.txt if that is not known yet, else its own.
+
+        Never raises for what a server or a network does.
+        """
+        if self._robots is not None:
+            answer = await self._may(self._robots, visit, sent)
+            if answer is not None:
+                return answer
         ticket = self._budget.ticket()
         try:
             # As much as bodies take here, before asking: who waits for memory then waits without a connection.
             await ticket.hold(min(round(self._typical), self._budget.capacity))
-            outcome = await self._fetch(target, ticket)
+            outcome = await self._fetch(visit, ticket, sent)
         except BaseException:
             ticket.close()
             raise
         if isinstance(outcome, Fetched):
             self._typical += (len(outcome.body) - self._typical) * _LEARNING
-            self._tickets[target.index] = ticket
+            self._tickets[visit.target.index] = ticket
         else:
             ticket.close()
         return outcome
@@ -87,107 +129,196 @@ class Client:
         if ticket := self._tickets.pop(fetched.target.index, None):
             ticket.close()
 
-    async def _fetch(self, target: Target, ticket: Ticket) -> Fetched | Miss:
-        deadline = asyncio.timeout(self._settings.timeout)
+    # One request.
+
+    async def _fetch(self, visit: Visit, ticket: Ticket, sent: Sent) -> Answer:
+        target = visit.target
+        began = self._clock.monotonic()
+        deadline = asyncio.timeout(max(0.0, self._settings.timeout - visit.spent))
         try:
             async with deadline:
-                return await self._get(target, ticket, deadline)
+                answer = await self._get(visit, ticket, deadline, sent)
         except TimeoutError as error:
             if deadline.expired():
-                return self._watch.verdict(target) or _miss(
-                    target, Reason.TIMEOUT, f"not done after {self._settings.timeout:g} s"
-                )
-            return _miss(target, Reason.CONNECT_TIMEOUT, str(error) or "no connection in time")
+                status = 200 if visit.latency is not None else 0
+                words = f"not done after {self._settings.timeout:g} s"
+                return self._watch.verdict(target) or Miss(target, Reason.TIMEOUT, words, status, _elsewhere(visit))
+            return Miss(target, Reason.CONNECT_TIMEOUT, str(error) or "no connection in time", 0, _elsewhere(visit))
         except BodyRefused as error:
-            return _miss(target, error.reason, str(error))
+            return Miss(target, error.reason, str(error), 200, _elsewhere(visit))
         except Exception as error:  # whatever a server provokes is a miss, also what aiohttp lets through
-            return _miss(target, *translate(error))
+            return Miss(target, *translate(error), 0, _elsewhere(visit))
+        visit.spent += self._clock.monotonic() - began
+        return answer
 
-    async def _get(self, target: Target, ticket: Ticket, deadline: asyncio.Timeout) -> Fetched | Miss:
-        assert self._session is not None, "the client is not open"
+    async def _get(self, visit: Visit, ticket: Ticket, deadline: asyncio.Timeout, sent: Sent) -> Answer:
         began = self._clock.monotonic()
-        url, redirects = urls.parse(target.url), self._settings.max_redirects
-        # aiohttp counts the answer that redirects too often as a redirect, so its limit is one more than ours.
-        async with self._session.get(url, allow_redirects=redirects > 0, max_redirects=redirects + 1) as response:
+        target, url = visit.target, urls.parse(visit.url)
+        async with self._response(visit, url, sent, self._headers.of(visit, url)) as response:
+            visit.latency = self._clock.monotonic() - visit.sent_at
             if response.status != 200:
-                return self._status_miss(target, response)
+                return self._other_status(visit, url, response)
+            if not self._settings.ignore_x_robots and (said := opted_out(response.headers, self._agent)):
+                return Miss(target, Reason.OPTED_OUT, said, 200, _elsewhere(visit))
+            content_type = urls.as_text(response.headers.get("Content-Type", ""))
+            peek = Peek.wanted(content_type, self._unwanted)
             with self._watch.reading(target, response, deadline):
-                body = await read_body(response, self._settings.max_bytes, ticket, deadline)
+                body = await read_body(response, self._settings.max_bytes, ticket, deadline, peek)
             return Fetched(
                 target=target,
                 body=body,
-                final_url=str(response.url),
-                status=response.status,
-                content_type=urls.as_text(response.headers.get("Content-Type", "")),
+                final_url=urls.masked(str(url)),
+                status=200,
+                content_type=content_type,
                 fetched_at=self._clock.wall(),
                 seconds=self._clock.monotonic() - began,
+                etag=urls.as_text(response.headers.get("ETag", ""))[:200],
+                last_modified=urls.as_text(response.headers.get("Last-Modified", ""))[:60],
             )
 
-    def _status_miss(self, target: Target, response: ClientResponse) -> Miss:
-        status = response.status
-        final_url = str(response.url) if response.history else ""
+    @asynccontextmanager
+    async def _response(
+        self, visit: Visit, url: URL, sent: Sent, headers: CIMultiDict[str] | None
+    ) -> AsyncIterator[ClientResponse]:
+        """The answer to one GET, without following redirects."""
+        plain = urls.without_user(url)  # credentials are among the headers
+        proxy = await self._connections.proxy_for(plain) if self._connections.proxies else None
+        if visit.paced:
+            left = partial(self._left, visit, sent)
+            request = self._connections.paced.get(
+                plain, allow_redirects=False, headers=headers, proxy=proxy, trace_request_ctx=left
+            )
+        else:
+            self._left(visit, sent)
+            request = self._connections.session.get(plain, allow_redirects=False, headers=headers, proxy=proxy)
+        async with request as response:
+            yield response
+
+    def _left(self, visit: Visit, sent: Sent) -> None:
+        visit.sent_at = self._clock.monotonic()
+        sent(visit)
+
+    def _other_status(self, visit: Visit, url: URL, response: ClientResponse) -> Answer:
+        target, status, final_url = visit.target, response.status, _elsewhere(visit)
         detail = f"HTTP {status} {urls.as_text(response.reason or '')}".rstrip()
+        if status == 304 and conditional(visit):
+            return Unchanged(target)
         if 300 <= status < 400:
             where = response.headers.get("Location")
-            detail += " without Location" if where is None else f" to {urls.as_text(where)}, redirects are off"
+            if where is None:
+                detail += " without Location"
+            elif status in _REDIRECTS:
+                self._headers.remember(visit, url, response.headers)
+                return self._moved(visit, url, urls.as_text(where), status)
+        if status == 407 and self._connections.proxies and self._connections.proxies.of(url):
+            return Miss(target, Reason.PROXY, "the proxy wants a user and a password", 407, final_url)
         wait = retry_after(response.headers.get("Retry-After", ""), self._clock.wall())
-        return Miss(target, status_reason(status), detail, status, final_url, wait)
+        return Miss(target, status_reason(status), detail, status, final_url, wait if _may_come_again(status) else None)
+
+    def _moved(self, visit: Visit, url: URL, where: str, status: int) -> Answer:
+        """Where a redirect leads: to the frontier again, for it may be another host."""
+        target, most = visit.target, self._settings.max_redirects
+        shown = urls.masked(where)
+        if not most:
+            return Miss(target, Reason.REDIRECT, f"HTTP {status} to {shown}, redirects are off", status)
+        if visit.redirects >= most:
+            detail = f"more than {most} redirects, the last to {urls.masked(str(url))}"
+            return Miss(target, Reason.REDIRECT, detail, status, urls.masked(str(url)))
+        try:
+            next_url = urls.join(url, where)
+            parsed = urls.parse(next_url)
+        except urls.BadURL as error:
+            return Miss(target, Reason.REDIRECT, f"HTTP {status} to {shown}: {error}", status, _elsewhere(visit))
+        visit.redirects += 1
+        return Moved(target, next_url, urls.host_key(parsed))
+
+    # robots.txt.
+
+    async def _may(self, robots: Robots, visit: Visit, sent: Sent) -> Answer | None:
+        """Why a visit is not made now: its host's rules have to be read first, or say no. None if it may be made."""
+        url = urls.parse(visit.url)
+        rules = robots.known(url)
+        if rules is None:
+            learned = await robots.learn(url, partial(self._left, visit, sent))
+            if isinstance(learned, Unreachable):
+                final_url = _elsewhere(visit)
+                return Miss(
+                    visit.target, learned.reason, learned.detail, learned.status, final_url, learned.retry_after
+                )
+            visit.crawl_delay = learned.crawl_delay
+            return Postponed(visit.target)
+        visit.crawl_delay = rules.crawl_delay
+        if rules.unreachable is not None:
+            why = rules.unreachable
+            return Miss(visit.target, why.reason, why.detail, why.status, _elsewhere(visit), asked=False)
+        if not rules.allows(url):
+            detail = f"robots.txt of {url.raw_host} does not allow it for {self._agent}"
+            return Miss(visit.target, Reason.ROBOTS, detail, 0, _elsewhere(visit), asked=False)
+        return None
+
+    async def _read_robots(self, url: URL, left: Callable[[], None]) -> RobotsFile | Unreachable:
+        """Ask for a robots.txt, with its redirects (RFC 9309 2.3.1)."""
+        visit = Visit(Target(-1, str(url)), paced=True)
+        for _ in range(MOST_REDIRECTS + 1):
+            answer = await self._ask_robots(visit, left)
+            if not isinstance(answer, Moved):
+                return answer
+            if urls.origin(urls.parse(answer.url)) == urls.origin(urls.parse(visit.url)):
+                await self._clock.sleep(self._gap)
+            visit.url = answer.url
+        return RobotsFile("")  # as if there were none (2.3.1.2)
+
+    async def _ask_robots(self, visit: Visit, left: Callable[[], None]) -> RobotsFile | Unreachable | Moved:
+        try:
+            async with asyncio.timeout(self._settings.timeout):
+                url = urls.parse(visit.url)
+                headers = self._headers.of(visit, url, robots=True)
+                async with self._response(visit, url, lambda _: left(), headers) as response:
+                    return await self._robots_answer(visit, url, response)
+        except TimeoutError as error:
+            words = str(error) or f"no answer after {self._settings.timeout:g} s"
+            reason = Reason.CONNECT_TIMEOUT if str(error) else Reason.TIMEOUT
+            return refusal(Miss(visit.target, reason, words))
+        except Exception as error:
+            return refusal(Miss(visit.target, *translate(error)))
+
+    async def _robots_answer(
+        self, visit: Visit, url: URL, response: ClientResponse
+    ) -> RobotsFile | Unreachable | Moved:
+        status = response.status
+        seconds = good_for(", ".join(response.headers.getall("Cache-Control", [])))
+        if status in _REDIRECTS and "Location" in response.headers:
+            try:
+                return Moved(visit.target, str(urls.parse(urls.join(url, response.headers["Location"]))), "")
+            except urls.BadURL:
+                return RobotsFile("", seconds)
+        if status == 200:
+            body = await _read_at_most(response, LARGEST)
+            if len(body) > LARGEST and "Content-Encoding" in response.headers:
+                why = f"robots.txt: more than {LARGEST} bytes after decompression"
+                return Unreachable(Reason.ROBOTS_UNREACHABLE, why, status)
+            return RobotsFile(decoded(body[:LARGEST], len(body) <= LARGEST), seconds)
+        if status == 429 or status >= 500:
+            miss = self._other_status(visit, url, response)
+            assert isinstance(miss, Miss)
+            return refusal(miss)
+        return RobotsFile("", seconds)  # unavailable: everything is allowed (2.3.1.3)
 
 
-def status_reason(status: int) -> Reason:
-    """The reason behind an HTTP status that is not 200 (RFC 9110 15)."""
-    if status in (404, 410):
-        return Reason.NOT_FOUND
-    if status in (401, 402, 403, 407, 451):
-        return Reason.FORBIDDEN
-    if status in (425, 429):
-        return Reason.RATE_LIMITED
-    if status == 408 or 500 <= status < 600:
-        return Reason.SERVER_ERROR
-    if 300 <= status < 400:
-        return Reason.REDIRECT
-    return Reason.HTTP_STATUS
+async def _read_at_most(response: ClientResponse, most: int) -> bytes:
+    """At most one byte more than `most`, to see whether there is more."""
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > most:
+            return bytes(body[: most + 1])
+    return bytes(body)
 
 
-def translate(error: Exception) -> tuple[Reason, str]:
-    """The reason and the words for an exception met while fetching."""
-    cause = getattr(error, "os_error", error)  # the connector wraps what our guard raises
-    if isinstance(cause, BlockedAddress):
-        return Reason.BLOCKED_ADDRESS, str(cause)
-    for kinds, reason in _TRANSLATION:
-        if isinstance(error, kinds):
-            return reason, _words(error)
-    return Reason.BAD_HTTP, _words(error)
+def _elsewhere(visit: Visit) -> str:
+    """Where a visit was when it failed, if that is not its target's own address."""
+    return urls.masked(visit.url) if visit.redirects else ""
 
 
-_TRANSLATION: list[tuple[type[Exception] | tuple[type[Exception], ...], Reason]] = [
-    # Order matters: the narrow kinds of aiohttp come before those they inherit from.
-    ((urls.BadURL, UnicodeError), Reason.BAD_URL),
-    (aiohttp.TooManyRedirects, Reason.REDIRECT),
-    (aiohttp.RedirectClientError, Reason.REDIRECT),
-    ((aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError), Reason.BAD_URL),
-    (aiohttp.ServerTimeoutError, Reason.CONNECT_TIMEOUT),
-    ((aiohttp.ClientSSLError, ssl.SSLError, ssl.CertificateError), Reason.TLS),
-    (aiohttp.ClientConnectorDNSError, Reason.DNS),
-    (aiohttp.ClientConnectorError, Reason.CONNECT),
-    (BrokenOff, Reason.BAD_HTTP),
-    (aiohttp.ClientPayloadError, Reason.INCOMPLETE),
-    # Protocol faults reach us as a response error with a status that the server never sent.
-    (aiohttp.ClientResponseError, Reason.BAD_HTTP),
-    ((aiohttp.ClientConnectionError, ConnectionError), Reason.RESET),
-    (OSError, Reason.CONNECT),
-]
-
-
-def _words(error: Exception) -> str:
-    if isinstance(error, aiohttp.TooManyRedirects):
-        return f"more than {len(error.history) - 1} redirects, the last to {error.request_info.url}"
-    if isinstance(error, aiohttp.ServerDisconnectedError):
-        return "the server closed the connection before it had answered"
-    cause = error.__cause__ if isinstance(error, aiohttp.ClientPayloadError) else error
-    text = getattr(cause, "message", "") or str(error) or type(error).__name__
-    return " ".join(urls.as_text(text).split())
-
-
-def _miss(target: Target, reason: Reason, detail: str) -> Miss:
-    return Miss(target, reason, detail)
+def _may_come_again(status: int) -> bool:
+    return status in (425, 429) or status >= 500

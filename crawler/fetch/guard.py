@@ -5,11 +5,10 @@ to something else, an odd spelling or a redirect cannot pass.
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterable
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
-
-from aiohttp.abc import AbstractResolver, ResolveResult
 
 _V4_REFUSED = [ip_network(net) for net in ("192.0.0.0/24", "192.88.99.0/24", "224.0.0.0/4", "240.0.0.0/4")]
 _V6_GLOBAL = ip_network("2000::/3")
@@ -23,7 +22,7 @@ class BlockedAddress(OSError):
 
     def __init__(self, address: str, host: str = "") -> None:
         name = f"{host} is {address}, which" if host and host != address else address
-        super().__init__(f"{name} is not a public address; --allow-private opens it")
+        super().__init__(f"{name} is not a public address; --allow-net opens its network, --allow-private all")
 
 
 @lru_cache(maxsize=4096)
@@ -53,34 +52,42 @@ def _v6_public(ip: IPv6Address) -> bool:
     return ip in _V6_GLOBAL and ip.is_global and not any(ip in net for net in _V6_REFUSED)
 
 
-def public_socket(info: tuple[Any, ...]) -> socket.socket:
-    """Make the socket of one connection, after its address has been checked.
+class Guard:
+    """Decides on every address that is connected to: the public internet, and what was opened on purpose.
 
-    Raises:
-        BlockedAddress: the address is not public.
+    Args:
+        allow_private: everything is open.
+        nets: networks that are open besides, as `10.1.0.0/16`.
     """
-    family, kind, proto, _, address = info
-    if not is_public(address[0]):
-        raise BlockedAddress(address[0])
-    return socket.socket(family=family, type=kind, proto=proto)
 
+    def __init__(self, allow_private: bool = False, nets: Iterable[str] = ()) -> None:
+        self.open = allow_private
+        self._nets = [ip_network(net) for net in nets]
+        self._exempt: set[tuple[str, int]] = set()
 
-class PublicResolver(AbstractResolver):
-    """A resolver that gives only public addresses, so that a refusal can name the host it was met under."""
+    def exempt(self, address: str, port: int) -> None:
+        """Let this address and port pass: the user's own proxy."""
+        self._exempt.add((address, port))
 
-    def __init__(self, inner: AbstractResolver) -> None:
-        self._inner = inner
+    def permits(self, address: str) -> bool:
+        """True for an address that may be connected to."""
+        return self.open or is_public(address) or (bool(self._nets) and self._opened(address))
 
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        found = await self._inner.resolve(host, port, family)
-        public = [one for one in found if is_public(one["host"])]
-        if not found:
-            raise OSError(None, "no address")
-        if not public:
-            raise BlockedAddress(found[0]["host"], host)
-        return public
+    def _opened(self, address: str) -> bool:
+        try:
+            ip = ip_address(address.partition("%")[0])
+        except ValueError:
+            return False
+        ip = getattr(ip, "ipv4_mapped", None) or ip
+        return any(ip in net for net in self._nets)
 
-    async def close(self) -> None:
-        await self._inner.close()
+    def socket(self, info: tuple[Any, ...]) -> socket.socket:
+        """Make the socket of one connection, after its address has been checked.
+
+        Raises:
+            BlockedAddress: the address is not open.
+        """
+        family, kind, proto, _, address = info
+        if not self.permits(address[0]) and (address[0], address[1]) not in self._exempt:
+            raise BlockedAddress(address[0])
+        return socket.socket(family=family, type=kind, proto=proto)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
+_SECOND = 1.0
+"""A date is cut to whole seconds: what is meant may be up to a second later."""
+
 
 def retry_after(value: str, now: float) -> float | None:
     """Seconds to wait from `now` (since the epoch), never negative; None if the header says nothing usable."""
@@ -15,6 +18,6 @@ def retry_after(value: str, now: float) -> float | None:
         date = parsedate_to_datetime(text)
         if date.tzinfo is None:  # asctime, and -0000: a date of HTTP is in UTC (RFC 9110 5.6.7)
             date = date.replace(tzinfo=UTC)
-        return max(0.0, date.timestamp() - now)
+        return max(0.0, date.timestamp() + _SECOND - now)
     except (ValueError, OverflowError, TypeError, IndexError):
         return None

@@ -42,7 +42,9 @@ class _Reading:
         """
         content = self.response.content
         protocol = None if self.connection is None else self.connection.protocol
-        lost = protocol is not None and protocol.transport is None  # no truth value of its own: it is a queue, and empty
+        lost = (
+            protocol is not None and protocol.transport is None
+        )  # no truth value of its own: it is a queue, and empty
         if lost and not content.is_eof() and content.exception() is None:
             content.set_exception(BrokenOff("the connection ended at something that is not HTTP"))
 

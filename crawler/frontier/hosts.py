@@ -1,53 +1,87 @@
-"""Targets queued by host: hosts take turns, none gets more than its slots, and who waits occupies none."""
+"""Targets queued by host: hosts take turns, none gets more than its limits, and who waits occupies no slot.
+
+The window is what is held in memory. When it is full while slots are idle (one host floods it, or all of its hosts rest),
+the tails of the longest queues are spilled, so that the targets behind them are reached; they come back in order.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import heapq
-from collections import deque
+from collections import OrderedDict, deque
+from collections.abc import Sequence
 from itertools import count
 
-from crawler import urls
 from crawler.clock import Clock
-from crawler.model import Target
+from crawler.frontier.host import Host, Rules
+from crawler.model import Answer, Miss, Reason, Visit
+from crawler.ports import Spill
 
-WINDOW = 1024
-"""Targets held at once. Bounds the memory: the input is read only as fast as targets leave."""
+WINDOW = 8192
+"""Targets held at once. Bounds the memory: the input is read only as fast as targets leave, or are spilled."""
+KEPT = 16
+"""Targets that a host keeps in memory when the window is spilled."""
+REFILL = 256
+"""Targets that come back at a time, and that are written at a time."""
+_REMEMBERED = 4096
+"""Idle hosts that are remembered for what they taught; one that still has to be left alone always is."""
 
+_LOOKS = 4
+"""Idle hosts that are looked at when there are too many, each time one more comes."""
 
-class _Host:
-    __slots__ = ("active", "key", "queue", "turning")
-
-    def __init__(self, key: str) -> None:
-        self.key = key
-        self.queue: deque[Target] = deque()
-        self.active = 0
-        self.turning = False  # stands in the line of hosts that can give a target
+_NOWHERE, _TURN, _REST = 0, 1, 2
 
 
 class HostFrontier:
-    """The Frontier: round robin over hosts with at most `per_host` targets out at once for each (0: no limit)."""
+    """The Frontier: round robin over hosts that are ready, the others rest until their time has come."""
 
-    def __init__(self, per_host: int, clock: Clock, window: int = WINDOW) -> None:
-        self._per_host = per_host or 1 << 30
+    def __init__(self, rules: Rules, clock: Clock, spill: Spill | None = None, window: int = WINDOW) -> None:
+        self._rules = rules
         self._clock = clock
+        self._spill = spill
         self._window = window
-        self._hosts: dict[str, _Host] = {}
-        self._turns: deque[_Host] = deque()
-        self._taken: dict[int, _Host] = {}
-        self._later: list[tuple[float, int, Target]] = []
+        self._hosts: dict[str, Host] = {}
+        self._idle: OrderedDict[str, Host] = OrderedDict()
+        self._parked: dict[str, tuple[Reason, str]] = {}
+        self._turns: deque[Host] = deque()
+        self._resting: list[tuple[float, int, Host]] = []
+        self._later: list[tuple[float, int, Visit]] = []
+        self._taken: dict[int, Host] = {}
+        self._outgoing: list[Visit] = []
         self._order = count()
         self._queued = 0
+        self._spilled = 0
+        self._coming = 0
+        self._long: set[Host] = set()  # hosts with more in memory than they need
         self._closed = self._stopped = False
+        self._failure: BaseException | None = None
         self._room: set[asyncio.Future[None]] = set()
         self._change: set[asyncio.Future[None]] = set()
         self._alarm: asyncio.Task[None] | None = None
+        self._alarm_at = 0.0
+        self._refills: set[asyncio.Task[None]] = set()
 
-    async def add(self, target: Target) -> None:
-        while self._queued + len(self._later) >= self._window and not self._stopped:
-            await _woken(self._room)
-        if not self._stopped:
-            self._enqueue(target)
+    async def add(self, visit: Visit) -> None:
+        while self._held >= self._window and not self._stopped:
+            self._check()
+            if self._spill is None or not self._starving:
+                await _woken(self._room)
+            elif visit.fresh and visit.host in self._hosts and self._hosts[visit.host].spilled:
+                break  # it goes to the others, on disk
+            elif not await self._make_room(self._spill):
+                await _woken(self._room)
+        self._check()
+        if self._stopped:
+            return
+        host = self._host(visit.host)
+        if host.spilled and visit.fresh:
+            host.spilled += 1
+            self._spilled += 1
+            self._outgoing.append(visit)
+            if len(self._outgoing) >= REFILL:
+                await self._flush()
+        else:
+            self._enqueue(host, visit)
 
     def close(self) -> None:
         self._closed = True
@@ -56,76 +90,197 @@ class HostFrontier:
     def stop(self) -> None:
         self._stopped = True
         self._silence()
+        for task in self._refills:
+            task.cancel()
         _wake(self._change)
         _wake(self._room)
 
-    async def take(self) -> Target | None:
+    async def take(self) -> Visit | None:
         while not self._stopped:
+            if self._failure is not None:
+                self._silence()
+                raise self._failure
             self._wake_due()
-            if self._turns:
-                return self._next()
-            if self._closed and not (self._taken or self._later):
+            if (visit := self._next()) is not None:
+                return visit
+            if self._closed and not (self._taken or self._queued or self._later or self._spilled):
                 break
             await self._wait()
         self._silence()
         return None
 
-    def release(self, target: Target) -> None:
-        host = self._taken.pop(target.index)
-        host.active -= 1
+    def sent(self, visit: Visit) -> None:
+        host = self._taken.get(visit.target.index)
+        if host is not None:  # else it was given up meanwhile
+            host.sent(visit)
+            if host.gap:
+                self._line_up(host)
+                _wake(self._change)
+
+    def release(self, visit: Visit, answer: Answer | None) -> None:
+        host = self._taken.pop(visit.target.index)
+        parked = host.refusal is not None
+        host.learn(visit, answer, self._clock.monotonic())
+        if host.refusal is not None and not parked:
+            self._hurry(host)
         self._line_up(host)
-        if not host.active and not host.queue:
-            del self._hosts[host.key]  # a million hosts pass by; only those with work are kept
+        if not (host.active or host.queue or host.spilled):
+            self._set_aside(host)
         _wake(self._change)
 
-    def retry(self, target: Target, delay: float) -> None:
-        heapq.heappush(self._later, (self._clock.monotonic() + delay, next(self._order), target))
-        self._silence()  # the new one may be due before the one the alarm waits for
-        _wake(self._change)
+    def retry(self, visit: Visit, delay: float = 0.0) -> None:
+        known = self._hosts.get(visit.host)
+        if delay <= 0 or visit.host in self._parked or (known is not None and known.refusal is not None):
+            self._enqueue(self._host(visit.host), visit, first=True)
+            return
+        when = self._clock.monotonic() + delay
+        heapq.heappush(self._later, (when, next(self._order), visit))
+        self._set_alarm_before(when)
 
     def waiting(self) -> int:
-        return self._queued + len(self._later)
+        return self._queued + len(self._later) + self._spilled
 
-    def _enqueue(self, target: Target) -> None:
-        key = urls.host_key(urls.parse(target.url))
-        host = self._hosts.get(key)
+    @property
+    def _held(self) -> int:
+        return self._queued + len(self._later) + len(self._outgoing)
+
+    @property
+    def _starving(self) -> bool:
+        """Somebody waits for a target, and none is ready."""
+        return bool(self._change) and not self._turns
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    # Hosts.
+
+    def _host(self, name: str) -> Host:
+        host = self._hosts.get(name)
         if host is None:
-            host = self._hosts[key] = _Host(key)
-        host.queue.append(target)
+            host = self._idle.pop(name) if name in self._idle else Host(name, self._rules)
+            host.refusal = host.refusal or self._parked.get(name)
+            self._hosts[name] = host
+        return host
+
+    def _set_aside(self, host: Host) -> None:
+        """Nothing to do for a host: it is remembered while it has to be left alone, and as long as there is room. A million
+        hosts pass by.
+        """
+        del self._hosts[host.name]
+        if host.refusal is not None:
+            self._parked[host.name] = host.refusal
+            return
+        self._idle[host.name] = host
+        now = self._clock.monotonic()
+        for _ in range(min(_LOOKS, max(0, len(self._idle) - _REMEMBERED))):
+            name, oldest = self._idle.popitem(last=False)
+            if oldest.ready_at > now:
+                self._idle[name] = oldest
+
+    def _enqueue(self, host: Host, visit: Visit, first: bool = False) -> None:
+        if first:
+            host.queue.appendleft(visit)
+        else:
+            host.queue.append(visit)
         self._queued += 1
+        if len(host.queue) > KEPT:
+            self._long.add(host)
         self._line_up(host)
-        _wake(self._change)
+        if host.place == _TURN:
+            _wake(self._change)
 
-    def _line_up(self, host: _Host) -> None:
-        if host.queue and host.active < self._per_host and not host.turning:
-            host.turning = True
-            self._turns.append(host)
+    def _line_up(self, host: Host) -> None:
+        """Put a host where it belongs: in line for its turn, to rest until its time, or nowhere."""
+        if host.place == _TURN or not host.queue:
+            return
+        if host.refusal is None:
+            if host.full:
+                return
+            ready_at = host.ready_at
+            if ready_at > self._clock.monotonic():
+                self._rest(host, ready_at)
+                return
+        host.place = _TURN
+        self._turns.append(host)
 
-    def _next(self) -> Target:
-        host = self._turns.popleft()
-        host.turning = False
-        target = host.queue.popleft()
-        host.active += 1
+    def _rest(self, host: Host, until: float) -> None:
+        if host.place != _REST or host.rest_until != until:
+            host.place, host.rest_until = _REST, until
+            heapq.heappush(self._resting, (until, next(self._order), host))
+            self._set_alarm_before(until)
+
+    def _next(self) -> Visit | None:
+        """The next target of the first host in line that is still ready: its state may have changed since it lined up."""
+        while self._turns:
+            host = self._turns.popleft()
+            host.place = _NOWHERE
+            now = self._clock.monotonic()
+            if host.refusal is not None or not (host.full or host.ready_at > now):
+                return self._give(host, now)
+            self._line_up(host)
+        return None
+
+    def _give(self, host: Host, now: float) -> Visit:
+        visit = host.queue.popleft()
         self._queued -= 1
-        self._taken[target.index] = host
+        if len(host.queue) == KEPT:
+            self._long.discard(host)
+        host.took(visit, now)
+        if host.refusal is not None:
+            visit.refused = Miss(visit.target, *host.refusal, asked=False)
+        self._taken[visit.target.index] = host
         self._line_up(host)
-        _wake(self._room)
-        return target
+        if host.spilled and len(host.queue) < KEPT and not host.refilling:
+            self._refill(host)
+        if self._room:
+            _wake(self._room)
+        return visit
+
+    # Time.
+
+    def _hurry(self, host: Host) -> None:
+        """A host has been given up: what waits to be tried there again has nothing to wait for."""
+        due = [visit for _, _, visit in self._later if visit.host == host.name]
+        if due:
+            self._later = [one for one in self._later if one[2].host != host.name]
+            heapq.heapify(self._later)
+            for visit in due:
+                self._enqueue(host, visit)
 
     def _wake_due(self) -> None:
         now = self._clock.monotonic()
         while self._later and self._later[0][0] <= now:
-            self._enqueue(heapq.heappop(self._later)[2])
+            visit = heapq.heappop(self._later)[2]
+            self._enqueue(self._host(visit.host), visit, first=True)
+        while self._resting and self._resting[0][0] <= now:
+            until, _, host = heapq.heappop(self._resting)
+            if host.place == _REST and host.rest_until == until:  # else it has been put elsewhere since
+                host.place = _NOWHERE
+                self._line_up(host)
 
     async def _wait(self) -> None:
-        if self._later and self._alarm is None:
-            self._alarm = asyncio.create_task(self._ring(self._later[0][0]), name="crawler-frontier-alarm")
+        self._set_alarm()
+        if self._held >= self._window:
+            _wake(self._room)  # the window may have to be spilled
         try:
             await _woken(self._change)
         except asyncio.CancelledError:
             self._silence()
             _wake(self._change)  # another that waits sets the alarm again
             raise
+
+    def _set_alarm(self) -> None:
+        times = [heap[0][0] for heap in (self._later, self._resting) if heap]
+        if times and self._alarm is None:
+            self._alarm_at = min(times)
+            self._alarm = asyncio.create_task(self._ring(self._alarm_at), name="crawler-frontier-alarm")
+
+    def _set_alarm_before(self, when: float) -> None:
+        """Something is due at `when`: who waits for something later looks again."""
+        if self._alarm is None or when < self._alarm_at:
+            self._silence()
+            _wake(self._change)
 
     async def _ring(self, when: float) -> None:
         await self._clock.sleep(max(0.0, when - self._clock.monotonic()))
@@ -136,6 +291,70 @@ class HostFrontier:
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
+
+    # What is spilled.
+
+    async def _make_room(self, spill: Spill) -> bool:
+        """Spill the tail of the longest queue. False if no queue is long enough for that to help."""
+        host = max(self._long, key=lambda one: len(one.queue), default=None)
+        tail: list[Visit] = []
+        while host is not None and len(host.queue) > KEPT and len(tail) < REFILL and host.queue[-1].fresh:
+            tail.append(host.queue.pop())
+        if host is None:
+            return False
+        if len(host.queue) <= KEPT or not tail:
+            self._long.discard(host)
+        if not tail:
+            return False
+        host.spilled += len(tail)
+        self._spilled += len(tail)
+        self._queued -= len(tail)
+        await self._write(spill, tail[::-1])
+        return True
+
+    async def _flush(self) -> None:
+        visits, self._outgoing = self._outgoing, []
+        if visits and self._spill is not None:
+            await self._write(self._spill, visits)
+
+    async def _write(self, spill: Spill, visits: Sequence[Visit]) -> None:
+        try:
+            await spill.put(visits)
+        except Exception as error:
+            self._fail(error)
+            raise
+
+    def _refill(self, host: Host) -> None:
+        host.refilling = True
+        task = asyncio.create_task(self._bring_back(host), name="crawler-frontier-refill")
+        self._refills.add(task)
+        task.add_done_callback(self._refills.discard)
+
+    async def _bring_back(self, host: Host) -> None:
+        assert self._spill is not None
+        try:
+            await self._flush()
+            most = max(KEPT, min(REFILL, self._window - self._held - self._coming))
+            self._coming += most
+            try:
+                visits = await self._spill.take(host.name, most)
+            finally:
+                self._coming -= most
+            host.spilled -= len(visits)
+            self._spilled -= len(visits)
+            for visit in visits:
+                self._enqueue(host, visit)
+        except Exception as error:
+            self._fail(error)
+        finally:
+            host.refilling = False
+            _wake(self._change)
+
+    def _fail(self, error: Exception) -> None:
+        """The spill cannot go on: everybody who waits is to hear it."""
+        self._failure = error
+        _wake(self._change)
+        _wake(self._room)
 
 
 async def _woken(waiting: set[asyncio.Future[None]]) -> None:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from itertools import count
 
+from crawler.inputs.targets import target_of
 from crawler.model import Outcome, Target
 
 
@@ -29,7 +30,7 @@ class Mailbox:
         """The outcome of `url`; ends with the run's own error if the run ends before."""
         index = next(self._numbers)
         answer = self._answers[index] = asyncio.get_running_loop().create_future()
-        self._asked.put_nowait(Target(index, url))
+        self._asked.put_nowait(target_of(index, url))
         try:
             await asyncio.wait({answer, run}, return_when=asyncio.FIRST_COMPLETED)
             if not answer.done():

@@ -13,7 +13,7 @@ from crawler.errors import InputMissing
 from crawler.inputs.lines import count_lines, read_lines
 from crawler.model import Target
 from crawler.settings import InputSettings
-from crawler.urls import as_text, looks_like_url
+from crawler.urls import as_text, looks_like_url, split_credentials
 
 _BATCH = 256
 
@@ -49,7 +49,7 @@ class Targets:
             async for entries in every:
                 for url, origin in entries:
                     for _ in range(repeat if limit is None else min(repeat, limit - index)):
-                        batch.append(Target(index, url, origin))
+                        batch.append(target_of(index, url, origin))
                         index += 1
                         if len(batch) >= _BATCH:
                             yield batch
@@ -108,6 +108,14 @@ class Targets:
             return None
         total = count * self._settings.repeat
         return total if self._settings.limit is None else min(total, self._settings.limit)
+
+
+def target_of(index: int, given: str, origin: str = "") -> Target:
+    """The target behind an address as it was given, with its password put where nobody prints it."""
+    if "@" not in given:
+        return Target(index, given, origin)
+    url, credentials = split_credentials(given)
+    return Target(index, url, origin, credentials)
 
 
 def _is_address(source: object) -> bool:

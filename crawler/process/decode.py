@@ -21,7 +21,7 @@ from PIL import (  # the plugins are named so that a worker loads these and not 
 )
 
 from crawler.model import Reason
-from crawler.process.signatures import sniff
+from crawler.signatures import sniff
 
 PLUGINS = (
     AvifImagePlugin, BmpImagePlugin, GifImagePlugin, IcoImagePlugin, Jpeg2KImagePlugin,

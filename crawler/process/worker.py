@@ -70,12 +70,20 @@ def _process(body: bytes, settings: ProcessSettings) -> Done:
     picture = open_picture(body, settings.max_pixels)
     with picture:
         source_format = format_name(picture)
+        if settings.picky:
+            _check_wanted(picture, settings)
         if settings.encode == "original":
             return _proven(picture, body, source_format)
         changed, upright = transform(picture, settings)
         data = encode(changed, settings, profile_of(picture, changed))
     extension = EXTENSIONS[settings.encode]
     return data, settings.encode, extension, *changed.size, *upright, source_format, hashlib.sha256(body).digest()
+
+
+def _check_wanted(picture: Image.Image, settings: ProcessSettings) -> None:
+    shown = picture.size[::-1] if swaps_sides(turn_of(picture)) else picture.size
+    if (unwanted := settings.unwanted(*shown)) is not None:
+        raise Refused(*unwanted)
 
 
 def _proven(picture: Image.Image, body: bytes, source_format: str) -> Done:

@@ -7,20 +7,23 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import zlib
 from asyncio import Future
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from crawler import urls
 from crawler.batcher import Batcher
 from crawler.clock import Clock
 from crawler.disk import disk_errors
 from crawler.errors import InputChanged, JournalError, SettingsChanged
-from crawler.model import Outcome, Reason, Record, Target
+from crawler.model import Outcome, Past, Reason, Record, Target
 from crawler.ports import Ledger
 from crawler.state.lock import FolderLock
 from crawler.state.schema import connect, damaged
+from crawler.state.seen import Seen
 
 FOLDER = ".crawler"
 FILE = "journal.sqlite"
@@ -30,7 +33,8 @@ COMMIT_SECONDS = 0.05
 """Rest between two commits: what a kill can cost, in time, besides what is under way."""
 RECORD_COLUMNS = (
     "file_name, id, url, coalesce(final_url, url), sha256, coalesce(digest, sha256), width, height, "
-    "original_width, original_height, format, bytes, coalesce(content_type, ''), ended_at"
+    "original_width, original_height, format, bytes, coalesce(content_type, 'image/jpeg'), ended_at, "
+    "coalesce(etag, ''), coalesce(last_modified, '')"
 )
 
 _Entry = tuple[tuple[Any, ...], Record | None]
@@ -44,6 +48,8 @@ class FolderJournal:
         ledger: written in step with the journal.
         durable: every commit reaches the disk before it counts (SQLite synchronous=FULL).
         retry_missed: `later`, `all` or the name of a reason: only targets that were missed so are not settled.
+        unique: find out which addresses come more than once.
+        refresh: what is stored is not settled either.
 
     Raises, on entering: RunLocked, SettingsChanged, JournalError.
     """
@@ -56,6 +62,8 @@ class FolderJournal:
         clock: Clock,
         durable: bool = False,
         retry_missed: str = "",
+        unique: bool = False,
+        refresh: bool = False,
     ) -> None:
         self._folder = folder
         self._path = folder / FOLDER / FILE
@@ -64,6 +72,10 @@ class FolderJournal:
         self._clock = clock
         self._durable = durable
         self._again = retried_reasons(retry_missed)
+        self._unique = unique
+        self._refresh = refresh
+        self._seen: Seen | None = None
+        self._stale = False  # records were taken back: the ledger is written anew in the end
         self._last_known = -1
         self._failure: BaseException | None = None
 
@@ -81,8 +93,25 @@ class FolderJournal:
 
     async def settled(self, targets: Sequence[Target]) -> Sequence[Target]:
         if not targets or targets[0].index > self._last_known:
-            return targets if self._again else ()
+            return targets if self._again and not self._refresh else ()
         return await self._batcher.call(lambda: self._known(targets))
+
+    async def past(self, targets: Sequence[Target]) -> Mapping[int, Past]:
+        if not self._unique and not self._refresh:
+            return {}
+        return await self._batcher.call(lambda: self._past(targets))
+
+    async def forget(self, target: Target) -> None:
+        await self._batcher.call(lambda: self._forget(target))
+
+    async def recall_robots(self, origin: str) -> tuple[str, float] | None:
+        return await self._batcher.call(lambda: self._robots(origin))
+
+    async def keep_robots(self, origin: str, text: str, expires: float) -> None:
+        packed = zlib.compress(text.encode("utf-8", "replace"), 1) if text else b""
+        await self._batcher.call(
+            lambda: self._execute("INSERT OR REPLACE INTO robots VALUES (?, ?, ?)", (origin, expires, packed))
+        )
 
     async def settle(self, outcome: Outcome) -> None:
         if self._failure is not None:
@@ -111,7 +140,8 @@ class FolderJournal:
                 self._check_settings()
                 last = self._db.execute("SELECT max(id) FROM targets").fetchone()[0]
                 self._last_known = -1 if last is None else last
-                mark = self._ledger.rewind(int(self._fact("mark") or 0), self._records, self._has)
+                self._db.execute("DELETE FROM robots WHERE expires <= ?", (self._clock.wall(),))
+                mark = self._ledger.rewind(int(self._fact("mark") or 0), self._records, self._held)
                 self._note_facts(mark=mark, settings=json.dumps(self._settings, sort_keys=True))
         except BaseException:
             self._lock.close()
@@ -120,8 +150,13 @@ class FolderJournal:
     def _close(self) -> None:
         finished = self._failure is None
         try:
+            if finished and self._stale:
+                with self._guarded():
+                    self._note_facts(mark=self._ledger.rebuild(self._records()))
             self._ledger.close(finished)
             self._db.close()
+            if self._seen is not None:
+                self._seen.close()
         finally:
             self._lock.close()
         if self._failure is not None:
@@ -134,7 +169,8 @@ class FolderJournal:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 self._db.executemany(_INSERT, [values for values, _ in entries])
-                self._note_facts(mark=mark)
+                # A mark beyond the end of any file: should this run be cut off, the next one writes the metadata anew.
+                self._note_facts(mark=_BEYOND if self._stale else mark)
                 self._db.execute("COMMIT")
             except BaseException:
                 if self._db.in_transaction:  # a full disk makes SQLite roll back by itself
@@ -156,10 +192,58 @@ class FolderJournal:
                     f"{known[target.index]} when {self._folder} was made; lines may only be added at the end of a list. "
                     "Give the same list, or another output folder"
                 )
-        if self._again:
-            again = {index for index, _, reason in rows if reason in self._again}
+        again = {index for index, _, reason in rows if reason in self._again or (self._refresh and reason is None)}
+        if self._again and not self._refresh:
             return [target for target in targets if target.index not in again]
+        if again:
+            return [target for target in targets if target.index in known and target.index not in again]
         return [target for target in targets if target.index in known]
+
+    def _past(self, targets: Sequence[Target]) -> dict[int, Past]:
+        with self._guarded():
+            found: dict[int, Past] = {}
+            if self._refresh:
+                span = targets[0].index, targets[-1].index
+                rows = self._db.execute(
+                    "SELECT id, file_name, sha256, coalesce(etag, ''), coalesce(last_modified, ''), "
+                    "coalesce(final_url, url) FROM targets WHERE id BETWEEN ? AND ? AND reason IS NULL", span,
+                )  # fmt: skip
+                found = {index: Past(None, *of) for index, *of in rows}
+            if self._unique:
+                for index, first in self._addresses().first(fingerprints(targets)).items():
+                    # What an older version of this program stored twice stays stored.
+                    found.setdefault(index, Past(same_as=first))
+            return found
+
+    def _addresses(self) -> Seen:
+        """What the input has held so far. Made when the first target is not settled: a finished run needs none."""
+        if self._seen is None:
+            self._seen = Seen()
+            if self._last_known >= 0:
+                rows = self._db.execute(
+                    "SELECT id, address, url FROM targets WHERE reason IS NOT ? AND reason IS NOT ? ORDER BY id",
+                    (Reason.DUPLICATE.value, Reason.BAD_URL.value),
+                )
+                found = ((_fingerprint(url) if address is None else address, index) for index, address, url in rows)
+                self._seen.fill((address, index) for address, index in found if address is not None)
+        return self._seen
+
+    def _forget(self, target: Target) -> None:
+        self._stale = True
+        with self._guarded():
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.execute("DELETE FROM targets WHERE id = ?", (target.index,))
+            self._note_facts(mark=_BEYOND)
+            self._db.execute("COMMIT")
+
+    def _robots(self, origin: str) -> tuple[str, float] | None:
+        with self._guarded():
+            found = self._db.execute("SELECT packed, expires FROM robots WHERE origin = ?", (origin,)).fetchone()
+        return found and (zlib.decompress(found[0]).decode() if found[0] else "", found[1])
+
+    def _execute(self, statement: str, values: tuple[Any, ...]) -> None:
+        with self._guarded():
+            self._db.execute(statement, values)
 
     def _check_settings(self) -> None:
         before = json.loads(self._fact("settings") or "{}")
@@ -178,9 +262,12 @@ class FolderJournal:
         rows = self._db.execute(f"SELECT {RECORD_COLUMNS} FROM targets WHERE reason IS NULL ORDER BY id")
         return (Record(*values) for values in rows)
 
-    def _has(self, index: int, name: str) -> bool:
-        found = self._db.execute("SELECT file_name FROM targets WHERE id = ?", (index,)).fetchone()
-        return found is not None and found[0] == name
+    def _held(self, names: Iterable[str]) -> set[str]:
+        self._db.execute("CREATE TEMP TABLE names (name TEXT PRIMARY KEY) WITHOUT ROWID")
+        self._db.executemany("INSERT OR IGNORE INTO names VALUES (?)", ((name,) for name in names))
+        found = self._db.execute("SELECT file_name FROM targets JOIN names ON name = file_name").fetchall()
+        self._db.execute("DROP TABLE names")
+        return {name for (name,) in found}
 
     def _fact(self, name: str) -> Any:
         found = self._db.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
@@ -210,7 +297,21 @@ def retried_reasons(choice: str) -> frozenset[str]:
     return frozenset((choice,)) if choice else frozenset()
 
 
-_INSERT = f"INSERT OR REPLACE INTO targets VALUES ({', '.join('?' * 20)})"
+def fingerprints(targets: Sequence[Target]) -> list[tuple[int, int]]:
+    """Fingerprint of the address and position of every target that has an address."""
+    found = ((_fingerprint(target.url), target.index) for target in targets)
+    return [(address, index) for address, index in found if address is not None]
+
+
+def _fingerprint(url: str) -> int | None:
+    try:
+        return urls.fingerprint(urls.parse(url))
+    except urls.BadURL:
+        return None
+
+
+_BEYOND = 1 << 62
+_INSERT = f"INSERT OR REPLACE INTO targets VALUES ({', '.join('?' * 23)})"
 
 
 def row(outcome: Outcome, record: Record | None, now: float) -> tuple[Any, ...]:
@@ -220,7 +321,7 @@ def row(outcome: Outcome, record: Record | None, now: float) -> tuple[Any, ...]:
     if miss is not None or record is None or outcome.picture is None:
         assert miss is not None
         told = (miss.status or None, miss.final_url or None, miss.detail[:_LONGEST_DETAIL], target.origin)
-        return (*head, now, *told, *(None,) * 10)
+        return (*head, now, *told, *(None,) * 10, _fingerprint(target.url), None, None)
     return (
         *head,
         record.fetched_at,
@@ -237,5 +338,8 @@ def row(outcome: Outcome, record: Record | None, now: float) -> tuple[Any, ...]:
         record.original_height,
         record.format,
         record.size,
-        record.content_type,
+        record.content_type if record.content_type != "image/jpeg" else None,
+        _fingerprint(target.url),
+        record.etag or None,
+        None if record.etag else record.last_modified or None,  # the ETag is enough (RFC 9110 13.1.3)
     )

@@ -27,11 +27,22 @@ CREATE TABLE targets (
     sha256 BLOB, digest BLOB,    -- of the bytes that came; of the bytes stored, NULL: the same
     width INTEGER, height INTEGER,
     original_width INTEGER, original_height INTEGER,
-    format TEXT, bytes INTEGER, content_type TEXT
+    format TEXT, bytes INTEGER, content_type TEXT  -- NULL: image/jpeg
 );
 """
 
-_STEPS: list[Callable[[sqlite3.Connection], None]] = [lambda connection: _script(connection, _STEP_1)]
+_STEP_2 = """
+-- the fingerprint of the normalised url, and what a conditional request needs
+ALTER TABLE targets ADD COLUMN address INTEGER;
+ALTER TABLE targets ADD COLUMN etag TEXT;
+ALTER TABLE targets ADD COLUMN last_modified TEXT;
+CREATE TABLE robots (origin TEXT PRIMARY KEY, expires REAL NOT NULL, packed BLOB NOT NULL) WITHOUT ROWID;
+"""
+
+_STEPS: list[Callable[[sqlite3.Connection], None]] = [
+    lambda connection: _script(connection, _STEP_1),
+    lambda connection: _script(connection, _STEP_2),
+]
 
 VERSION = len(_STEPS)
 

@@ -5,18 +5,21 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Container, Iterable, Iterator
 from pathlib import Path
 
 from crawler.batcher import Batcher
 from crawler.disk import disk_errors, write_all
-from crawler.model import Picture, Receipt
+from crawler.model import Picture, Receipt, Record
 from crawler.store.intents import Intents
 from crawler.store.names import file_name, numbered
 
 INTENTS = ".crawler/intents"
 _TEMPORARY = ".crawler/tmp"
 _BATCH = 32
+
+_Item = tuple[Picture, str]
+"""A picture, and the name of the one whose place it takes."""
 
 
 class FileStore:
@@ -35,18 +38,41 @@ class FileStore:
         self._durable = durable
         self._temporary = folder / _TEMPORARY
         self._made: set[Path] = set()
+        self._by_content = "{sha256}" in template
+        self._unkept: set[str] = set()
+        self._reserved: set[str] = set()  # names whose picture is being replaced
         self._intents: Intents | None = None
 
     async def __aenter__(self) -> FileStore:
-        self._batcher: Batcher[Picture, Receipt] = Batcher("crawler-store", self._write, _BATCH)
+        self._batcher: Batcher[_Item, Receipt] = Batcher("crawler-store", self._write, _BATCH)
         self._intents = await self._batcher.call(self._prepare)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._batcher.close()
 
-    async def put(self, picture: Picture) -> Receipt:
-        return await self._batcher.do(picture)
+    async def put(self, picture: Picture, instead_of: str = "") -> Receipt:
+        return await self._batcher.do((picture, instead_of))
+
+    async def retire(self, index: int, file_name: str, forget: Callable[[], Awaitable[None]]) -> None:
+        await self._batcher.call(lambda: self._announce(index, file_name))
+        await forget()
+        if self._by_content:  # it may be somebody else's too, which is found out in the end
+            self._unkept.add(file_name)
+        else:
+            await self._batcher.call(lambda: self._remove(file_name))
+
+    def keeping(self, records: Iterable[Record]) -> Iterator[Record]:
+        """Take note of the files that records name. Called from the journal's thread, as `discard_unkept`."""
+        for record in records:
+            self._unkept.discard(record.file_name)
+            yield record
+
+    def discard_unkept(self) -> None:
+        """Remove the files of retired pictures that no record names any more."""
+        for name in self._unkept:
+            (self._folder / name).unlink(missing_ok=True)
+        self._unkept.clear()
 
     def forget(self, indexes: Iterable[int]) -> None:
         """The journal has the pictures of these targets. Called from its thread."""
@@ -65,10 +91,10 @@ class FileStore:
             self._temporary.mkdir(parents=True)
             return Intents(self._folder / INTENTS)
 
-    def _write(self, pictures: list[Picture]) -> list[Receipt]:
+    def _write(self, items: list[_Item]) -> list[Receipt]:
         assert self._intents is not None
         with disk_errors(self._folder):
-            named = [(picture, file_name(self._template, picture)) for picture in pictures]
+            named = [(picture, self._name(picture, instead_of)) for picture, instead_of in items]
             fresh: dict[str, Picture] = {}
             receipts = [self._assign(picture, name, fresh) for picture, name in named]
             written = [self._write_temporary(picture) for picture in fresh.values()]
@@ -80,16 +106,38 @@ class FileStore:
                     _flush_folder(parent)
         return receipts
 
+    def _announce(self, index: int, file_name: str) -> None:
+        assert self._intents is not None
+        with disk_errors(self._folder):
+            self._intents.announce({file_name: index}, self._durable)
+        self._reserved.add(file_name)
+
+    def _remove(self, file_name: str) -> None:
+        with disk_errors(self._folder):
+            (self._folder / file_name).unlink(missing_ok=True)
+
+    def _name(self, picture: Picture, instead_of: str) -> str:
+        """The name of a picture: its template's, or that of the picture whose place it takes."""
+        if not instead_of or self._by_content:
+            return file_name(self._template, picture)
+        self._reserved.discard(instead_of)
+        return f"{instead_of.rpartition('.')[0]}.{picture.extension}"
+
     def _assign(self, picture: Picture, name: str, fresh: dict[str, Picture]) -> Receipt:
         """Give a picture its file. One that is named by its content and is there already is not written again."""
         self._make_parent(self._folder / name)
-        if name in fresh or os.path.lexists(self._folder / name):
-            if "{sha256}" in self._template:
+        if self._taken(name, fresh):
+            if self._by_content:
                 return Receipt(name, len(picture.data), _digest(picture))
-            while name in fresh or os.path.lexists(self._folder / name):
+            while self._taken(name, fresh):
                 name = numbered(name, picture.target.index)
         fresh[name] = picture
         return Receipt(name, len(picture.data), _digest(picture))
+
+    def _taken(self, name: str, fresh: Container[str]) -> bool:
+        return (
+            name in fresh or os.path.lexists(self._folder / name) or (name in self._reserved and not self._by_content)
+        )
 
     def _make_parent(self, path: Path) -> None:
         if path.parent not in self._made:

@@ -29,9 +29,11 @@ class MetadataLedger:
         self._store = store
         self._durable = durable
 
-    def rewind(self, mark: int, recorded: Callable[[], Iterable[Record]], has: Callable[[int, str], bool]) -> int:
+    def rewind(
+        self, mark: int, recorded: Callable[[], Iterable[Record]], held: Callable[[Iterable[str]], set[str]]
+    ) -> int:
         with disk_errors(self._folder):
-            self._discard(has)
+            self._discard(held)
             size = self._path.stat().st_size if self._path.exists() else 0
             if size < mark:
                 self._rebuild(recorded())
@@ -50,16 +52,23 @@ class MetadataLedger:
     def committed(self, records: Sequence[Record]) -> None:
         self._store.forget(record.index for record in records)
 
+    def rebuild(self, recorded: Iterable[Record]) -> int:
+        with disk_errors(self._folder):
+            self._file.close()
+            self._rebuild(self._store.keeping(recorded))
+            self._store.discard_unkept()
+            self._file = self._path.open("ab", buffering=0)
+            return self._file.tell()
+
     def close(self, finished: bool) -> None:
         self._file.close()
         self._store.finish(finished)
 
-    def _discard(self, has: Callable[[int, str], bool]) -> None:
+    def _discard(self, held: Callable[[Iterable[str]], set[str]]) -> None:
         """Remove files that a killed run left without a record: their targets are done again."""
-        for index, names in read_intents(self._folder / INTENTS).items():
-            for name in names:
-                if not has(index, name):
-                    (self._folder / name).unlink(missing_ok=True)
+        names = {name for some in read_intents(self._folder / INTENTS).values() for name in some}
+        for name in names - held(names) if names else ():
+            (self._folder / name).unlink(missing_ok=True)
         (self._folder / INTENTS).unlink(missing_ok=True)
 
     def _rebuild(self, records: Iterable[Record]) -> None:

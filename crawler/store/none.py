@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from crawler.model import Picture, Receipt
 
 
 class NullStore:
     """A Store that says yes. Nothing touches the disk."""
 
-    async def put(self, picture: Picture) -> Receipt:
+    async def put(self, picture: Picture, instead_of: str = "") -> Receipt:
         return Receipt("", len(picture.data))
+
+    async def retire(self, index: int, file_name: str, forget: Callable[[], Awaitable[None]]) -> None:
+        await forget()
 
     async def __aenter__(self) -> NullStore:
         return self

@@ -37,15 +37,15 @@ class Faults:
         """The address of a fault, on the first host unless another is named."""
         return f"http://{authority(host or self.hosts[0], self.port)}/{path.lstrip('/')}"
 
-    def log(self) -> list[dict[str, Any]]:
-        """Requests so far, in order of arrival.
+    def log(self, robots: bool = False) -> list[dict[str, Any]]:
+        """Requests so far, in order of arrival; those for a robots.txt only if they are asked for.
 
         Each has `start` and `end` (`time.monotonic`; `end` is None while it runs), `method`, `path` (with its
         query), `host` (the header), `local` (the address connected to), `connection` (its number),
         `sent` (bytes) and `headers` (names in lower case).
         """
         entries: list[dict[str, Any]] = self._ask("_log")
-        return entries
+        return [entry for entry in entries if robots or entry["path"] != "/robots.txt"]
 
     def stats(self) -> dict[str, Any]:
         """`total` requests, `connections`; by local address `concurrent` (the most at once) and `active`."""

@@ -1,0 +1,46 @@
+"""What a server says in its headers about a picture being taken: X-Robots-Tag and the TDM Reservation Protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+_AGAINST = frozenset({"noindex", "noimageindex", "noai", "noimageai", "none"})
+_WITH_VALUE = frozenset({"unavailable_after", "max-snippet", "max-image-preview", "max-video-preview"})
+"""Rules that have a colon of their own: what stands before it is no agent."""
+
+
+class Headers(Protocol):
+    """Headers that may be repeated."""
+
+    def getall(self, key: str, default: list[str], /) -> list[str]: ...
+
+
+def opted_out(headers: Mapping[str, str], agent: str) -> str | None:
+    """The header that keeps this picture from being taken, in words; None if it may be.
+
+    Args:
+        headers: of the answer, names in any case.
+        agent: our product name in lower case; rules for other agents are not ours.
+    """
+    getall = getattr(headers, "getall", None)
+    for rule in _rules(getall("X-Robots-Tag", []) if getall else [headers.get("X-Robots-Tag", "")], agent):
+        if rule in _AGAINST:
+            return f"X-Robots-Tag: {rule}"
+    if headers.get("tdm-reservation", "").strip() == "1":
+        return "tdm-reservation: 1"
+    return None
+
+
+def _rules(values: Iterable[str], agent: str) -> Iterable[str]:
+    """The rules of all values that are for everybody or for us, in lower case."""
+    for value in values:
+        ours = True
+        for item in value.lower().split(","):
+            before, colon, after = item.partition(":")
+            name = before.strip()
+            if colon and name not in _WITH_VALUE and len(name.split()) == 1:  # with blanks it is a date, no agent
+                ours = name in (agent, "*")
+                item = after
+            if ours:
+                yield item.strip()

@@ -1,0 +1,65 @@
+"""A look at the first bytes of a body: what cannot be a picture, or is not wanted, is not fetched to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from crawler.dimensions import ENOUGH, dimensions
+from crawler.model import Reason
+from crawler.signatures import sniff
+
+Unwanted = Callable[[int, int], tuple[Reason, str] | None]
+
+_NO_PICTURE = (
+    "text/",
+    "application/json",
+    "application/xhtml",
+    "application/javascript",
+    "application/pdf",
+    "audio/",
+    "video/",
+)
+_LEAST = 16
+"""Bytes that tell every format apart."""
+_MOST_TEXT = 1024
+"""Bytes of a text in which a picture may still begin."""
+
+
+class Peek:
+    """Looks at the head of one body, as more and more of it comes.
+
+    Args:
+        doubtful: the Content-Type, if it is of no picture; empty otherwise.
+        unwanted: why a picture of some width and height is not taken.
+    """
+
+    __slots__ = ("_doubtful", "_unwanted", "needs")
+
+    def __init__(self, doubtful: str, unwanted: Unwanted | None) -> None:
+        self._doubtful = doubtful
+        self._unwanted = unwanted
+        self.needs = _LEAST
+        """Bytes from which on another look is worth it: each costs as much as there is to see."""
+
+    @classmethod
+    def wanted(cls, content_type: str, unwanted: Unwanted | None) -> Peek | None:
+        """A peek, where there is something to find out; None where the body is simply read."""
+        doubtful = content_type if content_type.strip().lower().startswith(_NO_PICTURE) else ""
+        return cls(doubtful, unwanted) if doubtful or unwanted is not None else None
+
+    def look(self, head: bytes) -> tuple[Reason, str] | bool:
+        """Why the rest is not fetched; True if it is, False if more has to be seen to tell."""
+        self.needs = 2 * len(head)
+        known = bool(sniff(head))
+        if not known and len(head) < _MOST_TEXT and head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"<?xml", b"<!--")):
+            return False  # a picture may be described behind that
+        if self._doubtful and not known:
+            return Reason.NOT_IMAGE, f"{self._doubtful[:60]}, and it does not begin like a picture"
+        if self._unwanted is None:
+            return True
+        size = dimensions(head)
+        if size is None:
+            return len(head) >= ENOUGH or not known
+        # A picture may be shown on its side, which only a decoder knows: refused is what both ways round would be.
+        refused, turned = self._unwanted(*size), self._unwanted(*size[::-1])
+        return refused if refused and turned and refused[0] is turned[0] else True

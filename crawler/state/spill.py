@@ -1,0 +1,103 @@
+"""Where targets wait that have no room in memory: a database that lives as long as the run and is never read again."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from crawler.batcher import Batcher
+from crawler.errors import JournalError
+from crawler.model import Target, Visit
+
+FILE = "spill.sqlite"
+_CACHE_KIB = 8192
+
+
+class TargetSpill:
+    """The Spill of a run. Makes its file and its thread when it is first needed.
+
+    Args:
+        folder: where the file is; None for a temporary one of SQLite's own.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._path = folder / FILE if folder is not None else None
+        self._batcher: Batcher[None, None] | None = None
+        self._db: sqlite3.Connection | None = None
+
+    async def __aenter__(self) -> TargetSpill:
+        await asyncio.to_thread(self._discard)  # that of a run that was cut off
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._batcher is not None:
+            await self._batcher.close(self._close)
+
+    async def put(self, visits: Sequence[Visit]) -> None:
+        rows = [(visit.host, visit.target.index, visit.target.url, visit.target.origin) for visit in visits]
+        await self._thread().call(lambda: self._insert(rows))
+
+    async def take(self, host: str, most: int) -> Sequence[Visit]:
+        rows = await self._thread().call(lambda: self._remove(host, most))
+        return [Visit(Target(index, url, origin), url, host) for index, url, origin in rows]
+
+    def _thread(self) -> Batcher[None, None]:
+        if self._batcher is None:
+            self._batcher = Batcher("crawler-spill", lambda items: items)
+        return self._batcher
+
+    # Below: in the thread.
+
+    def _insert(self, rows: Sequence[tuple[str, int, str, str]]) -> None:
+        try:
+            db = self._open()
+            db.execute("BEGIN")
+            db.executemany("INSERT OR REPLACE INTO spilled VALUES (?, ?, ?, ?)", rows)
+            db.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise self._failed(error) from error
+
+    def _remove(self, host: str, most: int) -> list[tuple[int, str, str]]:
+        try:
+            db = self._open()
+            rows = db.execute(
+                "SELECT id, url, origin FROM spilled WHERE host = ? ORDER BY id LIMIT ?", (host, most)
+            ).fetchall()
+            if rows:
+                db.execute("DELETE FROM spilled WHERE host = ? AND id <= ?", (host, rows[-1][0]))
+            return rows
+        except sqlite3.Error as error:
+            raise self._failed(error) from error
+
+    def _open(self) -> sqlite3.Connection:
+        if self._db is None:
+            self._discard()
+            self._db = sqlite3.connect(str(self._path or ""), isolation_level=None, check_same_thread=False)
+            # Nothing in it outlives the run: no journal of its own, no flush.
+            self._db.execute("PRAGMA journal_mode = OFF")
+            self._db.execute("PRAGMA synchronous = OFF")
+            self._db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+            self._db.execute(
+                "CREATE TABLE spilled (host TEXT, id INTEGER, url TEXT NOT NULL, origin TEXT NOT NULL, "
+                "PRIMARY KEY (host, id)) WITHOUT ROWID"
+            )
+        return self._db
+
+    def _failed(self, error: sqlite3.Error) -> JournalError:
+        return JournalError(
+            f"{self._path or 'a temporary file'}: targets that wait cannot be written or read ({error}); free space, and "
+            "run the same command again, it goes on where it was"
+        )
+
+    def _discard(self) -> None:
+        if self._path is not None:
+            with suppress(OSError):
+                self._path.unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        if self._db is not None:
+            self._db.close()
+        self._discard()
