@@ -56,6 +56,13 @@ def no_blocking(request: pytest.FixtureRequest) -> Iterator[None]:
     guard.deactivate()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def old_objects_frozen() -> None:
+    """What is there before the first test stays: collecting garbage after each test need not look at it again."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def nothing_left() -> Iterator[None]:
     """No thread and no worker process outlives its test."""

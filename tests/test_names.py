@@ -10,9 +10,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from crawler.checks import NAME_FIELDS
 from crawler.errors import SettingsError
 from crawler.model import Fetched, Picture, Receipt, Target
-from crawler.checks import NAME_FIELDS
 from crawler.settings import DEFAULT_NAME, StoreSettings
 from crawler.store.files import FileStore
 from crawler.store.names import PER_FOLDER, file_name, numbered

@@ -141,9 +141,10 @@ def check_stored(out: Path, urls: dict[str, str]) -> None:
 
 
 def check_requests(nginx: Nginx, urls: dict[str, str]) -> None:
-    """Every address was asked for once, at its own host."""
+    """Every address was asked for once, at its own host, and so was every robots.txt."""
     assert nginx.access_log is not None
     lines = nginx.access_log.read_text().splitlines()
     asked = Counter(re.sub(r'^\S+ \S+ "(\S+)" "(\S+)".*', r"http://\1\2", line) for line in lines)
-    assert set(asked) == set(urls)
+    robots = {url.split("/", 3)[2] for url in urls}
+    assert set(asked) == {*urls, *(f"http://{host}/robots.txt" for host in robots)}
     assert set(asked.values()) == {1}

@@ -165,7 +165,7 @@ async def test_a_gap_is_kept_from_start_to_start() -> None:
     bench.sent(first)
     await bench.clock.advance(9.9)
     assert await bench.ready() == []
-    await bench.clock.advance(0.11)
+    await bench.clock.advance(0.12)
     assert indexes(await bench.ready()) == [1], "the first has not been answered, and need not be"
 
 
@@ -200,7 +200,7 @@ async def test_a_longer_crawl_delay_counts_and_a_shorter_does_not() -> None:
         bench.over(first)
         await bench.clock.advance(kept - 0.01)
         assert await bench.ready() == []
-        await bench.clock.advance(0.02)
+        await bench.clock.advance(0.03)
         assert indexes(await bench.ready()) == [1]
 
 
@@ -241,7 +241,7 @@ async def test_a_crawl_delay_is_kept_by_a_host_that_had_no_work_for_a_while() ->
     await bench.clock.advance(5.0)
     await bench.fill("aabb")
     assert indexes(await bench.ready()) == [4, 5]
-    await bench.clock.advance(5.01)
+    await bench.clock.advance(5.02)
     assert indexes(await bench.ready()) == [2]
 
 
@@ -265,7 +265,7 @@ async def test_a_target_that_is_not_allowed_costs_no_turn() -> None:
     bench = Bench(per_host=8, gap=10.0)
     await bench.fill("a" * 8)
     bench.sent(await bench.one())
-    await bench.clock.advance(10.01)
+    await bench.clock.advance(10.02)
     for index in (1, 2, 3, 4, 5):
         one = await bench.one()
         assert one.target.index == index
@@ -275,7 +275,7 @@ async def test_a_target_that_is_not_allowed_costs_no_turn() -> None:
     bench.sent(sixth)
     await bench.clock.advance(9.9)
     assert await bench.ready() == []
-    await bench.clock.advance(0.11)
+    await bench.clock.advance(0.12)
     assert indexes(await bench.ready()) == [7]
 
 
@@ -284,7 +284,7 @@ async def test_a_target_that_is_not_allowed_does_not_hide_the_last_request() -> 
     await bench.fill("aaa")
     first = await bench.one()
     bench.sent(first)
-    await bench.clock.advance(10.01)
+    await bench.clock.advance(10.02)
     second = await bench.one()
     bench.over(second, disallowed(second))
     third = await bench.one()

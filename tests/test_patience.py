@@ -236,23 +236,22 @@ def test_no_host_is_asked_faster_than_its_pace(tmp_path: Path, words: tuple[obje
 # Hosts that are not there, or say nothing ---------------------------------------------------------
 
 
-@pytest.mark.parametrize("adapt", [False, True])
-def test_a_dead_port_is_given_up_soon(tmp_path: Path, adapt: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dead_port_is_given_up_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The rests between two tries are a second each: shortened, so that the test does not take half a minute.
     monkeypatch.setattr(pace, "FIRST_REST", 0.02)
     monkeypatch.setattr(pace, "LONGEST_REDIAL", 0.04)
     with running_validators(lambda host, path: Page(JPEG), (A, B)) as site:
         urls = [f"http://{C}:9/{n}.jpg" for n in range(300)]
         urls += [site.url(f"{n}.jpg", host) for n in range(20) for host in (A, B)]
-        given: dict[str, Any] = {"allow_private": True, "workers": 1, "size": 24, "adapt": adapt}
+        given: dict[str, Any] = {"allow_private": True, "workers": 1, "size": 24}
         settings = Settings.of(urls, output=str(tmp_path / "out"), **given)
 
-        async def session() -> Any:
+        async def to_the_end() -> Any:
             async with asyncio.timeout(20), Crawler(settings) as going:
                 return await going.finish()
 
         began = time.monotonic()
-        summary = asyncio.run(session())
+        summary = asyncio.run(to_the_end())
     assert time.monotonic() - began < 4
     assert (summary.stored, summary.missed) == (40, 300)
     assert set(summary.reasons) <= {"connect", "host_down"}

@@ -21,6 +21,12 @@ _LONG_AGE = re.compile(r"(max-age\s*=\s*\"?-?[0-9]{1,10})[0-9]*", re.IGNORECASE)
 CookieJar = http.cookiejar.CookieJar
 
 
+def _jar() -> CookieJar:
+    """A jar whose cookies go to the very host that set them, unless they name a domain."""
+    policy = http.cookiejar.DefaultCookiePolicy
+    return CookieJar(policy(strict_domain=True, strict_ns_domain=policy.DomainStrictNonDomain))
+
+
 def read_cookies(path: str) -> CookieJar:
     """The cookies of a file in Netscape format: seven columns, parted by tabs. Blocks.
 
@@ -33,7 +39,7 @@ def read_cookies(path: str) -> CookieJar:
         raise SettingsError("cookies", f"{path}: {error.strerror or error}") from None
     except UnicodeError:
         raise SettingsError("cookies", f"{path}: is no text") from None
-    jar = CookieJar()
+    jar = _jar()
     for number, line in enumerate(lines, 1):
         text = line.removeprefix(_HTTP_ONLY)
         if not text.strip() or text.startswith("#"):
@@ -54,14 +60,16 @@ def read_cookies(path: str) -> CookieJar:
 
 
 def _is_number(text: str) -> bool:
-    return text.isascii() and text.replace(".", "", 1).removeprefix("-").isdigit() and len(text) < 16
+    return not text or (text.isascii() and text.replace(".", "", 1).removeprefix("-").isdigit() and len(text) < 16)
 
 
 def _cookie(columns: list[str]) -> http.cookiejar.Cookie:
     host, subdomains, path, secure, expiry, name, value = columns
     host = host.lower()
     whole = subdomains == "TRUE" and not host.removeprefix(".").replace(".", "").isdigit()
-    expires = int(float(expiry)) or None  # 0 is a cookie of the session
+    expires = max(0, int(float(expiry or 0))) or None  # 0 is a cookie of the session
+    if "." not in host and ":" not in host:
+        host += ".local"  # what the jar calls a host without a dot
     return http.cookiejar.Cookie(
         version=0, name=name, value=value, port=None, port_specified=False,
         domain=f".{host.removeprefix('.')}" if whole else host.removeprefix("."),
@@ -88,7 +96,7 @@ def remember_cookies(jar: CookieJar | None, url: URL, set_cookie: Iterable[str])
     if not plain:
         return jar
     if jar is None:
-        jar = CookieJar()
+        jar = _jar()
     jar.extract_cookies(_Answer(plain), urllib.request.Request(str(urls.without_user(url))))  # type: ignore[arg-type]
     return jar
 

@@ -20,13 +20,14 @@ class Intents:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._open: dict[int, str] = {}
+        self._open: dict[int, set[str]] = {}
         # Unbuffered: what a full disk refuses must not be tried again when the file is closed.
         self._file = path.open("ab", buffering=0)
 
     def announce(self, names: Mapping[str, int], durable: bool) -> None:
         """Write down name and target number. Returns when a kill can no longer lose them (`durable`: nor a power loss)."""
-        self._open.update((index, name) for name, index in names.items())
+        for name, index in names.items():
+            self._open.setdefault(index, set()).add(name)
         write_all(self._file, _lines((index, name) for name, index in names.items()))
         if durable:
             os.fsync(self._file.fileno())
@@ -48,7 +49,7 @@ class Intents:
         """Keep only what is still open, so that the file stays small however long the run is."""
         self._file.close()
         fresh = self._path.with_suffix(".new")
-        fresh.write_bytes(_lines(list(self._open.items())))
+        fresh.write_bytes(_lines([(index, name) for index, names in list(self._open.items()) for name in names]))
         os.replace(fresh, self._path)
         self._file = self._path.open("ab", buffering=0)
 

@@ -70,6 +70,7 @@ class MetadataLedger:
         for name in names - held(names) if names else ():
             (self._folder / name).unlink(missing_ok=True)
         (self._folder / INTENTS).unlink(missing_ok=True)
+        (self._folder / f"{INTENTS}.new").unlink(missing_ok=True)
 
     def _rebuild(self, records: Iterable[Record]) -> None:
         fresh = self._folder / f".crawler/{FILE_NAME}.new"
