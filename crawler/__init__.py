@@ -8,8 +8,9 @@
 #   inputs frontier fetch process    targets, their order, their bytes, their pixels
 #   store state report               files, journal, counters
 #   ports                            what the pipeline needs from each part: the only seam
-#   settings                         what a run can be told
+#   settings checks                  what a run can be told, and what its values must be
 #   model urls batcher               values, addresses, a thread that works in batches
+#   dimensions signatures            what the first bytes of a file say
 #   errors clock disk                the error tree, time, what a file system refuses
 
 from __future__ import annotations

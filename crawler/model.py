@@ -168,14 +168,8 @@ class Visit:
 
     @property
     def fresh(self) -> bool:
-        """True while nothing has happened to it, so that its target is all there is to know."""
-        return (
-            not self.began
-            and self.url == self.target.url
-            and self.past is NO_PAST
-            and self.target.credentials is None
-            and not self.referer
-        )
+        """True while nothing has happened to it, so that its target and its past are all there is to know."""
+        return not self.began and self.url == self.target.url and self.target.credentials is None and not self.referer
 
     def start_over(self) -> None:
         """Back to the target's own address, for another try."""

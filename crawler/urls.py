@@ -71,6 +71,8 @@ def parse(text: str) -> URL:
 def _check_host(host: str) -> None:
     """Refuse what is no name and no address, also numbers that others would read as an address."""
     if ":" in host:
+        if "%" in host and "%25" not in host:
+            raise BadURL(f"{host!r} is not an address")
         IPv6Address(host.replace("%25", "%"))
     elif _NUMBER.fullmatch(host):
         IPv4Address(host)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientSession, web
 
+from tests.cli import crawler
 from tests.servers.handle import Faults
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -25,8 +26,35 @@ def run_example(name: str, *arguments: str) -> str:
 
 
 def test_every_example_has_a_test() -> None:
-    tested = {"embed_in_a_service.py", "first_exercise.py", "watch_outcomes.py"}
-    assert {path.name for path in EXAMPLES.glob("*.py")} == tested
+    tested = {"crawl.toml", "embed_in_a_service.py", "first_exercise.py", "watch_outcomes.py"}
+    assert {path.name for path in EXAMPLES.iterdir() if path.is_file()} == tested
+
+
+def test_the_configuration_file_sets_headers_for_all_hosts_and_for_one(faults: Faults, tmp_path: Path) -> None:
+    own = tmp_path / "crawl.toml"
+    host, other = faults.hosts[:2]
+    own.write_text((EXAMPLES / "crawl.toml").read_text().replace("images.example.org", host).replace("delay = 0.5", ""))
+    urls = [faults.url("good.jpg", host), faults.url("good.jpg", other)]
+    done = crawler("run", *urls, "-o", tmp_path / "out", "--config", own, "--allow-private", "--json")
+    assert done.summary["stored"] == 2, done.err
+    sent = {entry["local"]: entry["headers"] for entry in faults.log()}
+    assert {local: headers.get("authorization") for local, headers in sent.items()} == {host: "Bearer ...", other: None}
+    assert {headers["accept-language"] for headers in sent.values()} == {"de, en"}
+    assert all("(+https://example.org/our-crawler)" in headers["user-agent"] for headers in sent.values())
+    shown = crawler("run", "--config", own, "--show-settings").out
+    assert "Bearer" not in shown
+    assert "Authorization: ***" in shown
+
+
+@pytest.mark.parametrize(
+    "text", ["headers = 1", "[headers]\nX = 1", '[headers."h.test"]\nX = ["a"]', '[headers]\nHost = "x"']
+)
+def test_headers_of_another_shape_are_refused_in_a_configuration_file(text: str, tmp_path: Path) -> None:
+    (tmp_path / "crawl.toml").write_text(text)
+    done = crawler("run", "http://h.test/a.jpg", "-o", tmp_path / "out", "--config", tmp_path / "crawl.toml")
+    assert done.code == 2
+    assert len(done.err.splitlines()) == 1
+    assert "header" in done.err
 
 
 def test_first_exercise_fetches_five_pictures(faults: Faults, tmp_path: Path) -> None:

@@ -832,7 +832,6 @@ class WatchedSpill(TargetSpill):
     async def put(self, visits: Sequence[Visit]) -> None:
         for one in visits:
             assert one.target.credentials is None, "a password on the disk"
-            assert one.past is NO_PAST
             assert (one.url, one.attempts, one.referer) == (one.target.url, 0, "")
         if self.fails is not None:
             raise self.fails
@@ -1157,15 +1156,13 @@ async def test_what_waits_is_counted_once(spill: WatchedSpill) -> None:
     assert waiting == 299
 
 
-@pytest.mark.parametrize("kind", ["credentials", "past", "referer"])
+@pytest.mark.parametrize("kind", ["credentials", "referer"])
 async def test_what_knows_more_than_its_address_stays_in_memory_and_in_the_window(
     spill: WatchedSpill, kind: str
 ) -> None:
     def special(index: int) -> Visit:
         if kind == "credentials":
             return Visit(Target(index, f"http://a/{index}.jpg", credentials=("user", "secret")), "", "a")
-        if kind == "past":
-            return visit(index, past=Past(file_name="1.jpg", sha256=b"1"))
         return visit(index, referer="http://page/")
 
     bench = no_room(spill)
@@ -1175,6 +1172,13 @@ async def test_what_knows_more_than_its_address_stays_in_memory_and_in_the_windo
     await end(bench, adding)
     assert spill.inside > 0
     assert held <= 100 + 2 * REFILL, "what cannot be spilled waits outside when there is no room"
+
+
+async def test_what_is_known_of_a_target_comes_back_with_it(tmp_path: Path) -> None:
+    past = Past(None, "0/1.jpg", b"\0\xff", '"tag"', "Sun, 01 Mar 2026 12:00:00 GMT", "http://a/1.jpg")
+    async with TargetSpill(tmp_path) as spill:
+        await spill.put([visit(1, past=past), visit(2)])
+        assert [(one.target.index, one.past) for one in await spill.take("a", 9)] == [(1, past), (2, NO_PAST)]
 
 
 async def test_what_was_redirected_is_not_forgotten_where_to(spill: WatchedSpill) -> None:

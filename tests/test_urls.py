@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 from typing import Any
@@ -11,7 +12,18 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from yarl import URL
 
-from crawler.urls import MAX_URL_LENGTH, BadURL, host_key, looks_like_url, parse, safe_name, stem
+from crawler.urls import (
+    MAX_URL_LENGTH,
+    BadURL,
+    host_key,
+    join,
+    looks_like_url,
+    masked,
+    parse,
+    safe_name,
+    split_credentials,
+    stem,
+)
 from tests.conftest import third_party
 
 # What is taken ----------------------------------------------------------------------------------
@@ -205,6 +217,80 @@ def test_no_address_leads_to_another_host_than_in_a_browser() -> None:
     assert len(differing) == 38
     others = {row["input"]: other for row in differing if (other := _other_host(row))}
     assert not others
+
+
+def test_a_reference_leads_where_it_leads_in_a_browser_or_nowhere() -> None:
+    """The WHATWG cases through `join`, as a Location or a link is read. What is refused though a browser takes it is listed."""
+    rows = json.loads((third_party("url") / "urltestdata.json").read_text())
+    cases = [row for row in rows if isinstance(row, dict) and str(row.get("base")).startswith("http")]
+    ends = {(row["input"], row["base"]): _joined(row["base"], row["input"]) for row in cases}
+    assert len(ends) > 200
+    for row in cases:
+        end = ends[row["input"], row["base"]]
+        if row.get("failure") or not str(row.get("href")).startswith("http"):
+            assert end is None, row["input"]
+        elif end is not None:
+            assert _host(end) == row["hostname"].strip("[]"), row["input"]
+    refused = {
+        row["input"]
+        for row in cases
+        if str(row.get("href")).startswith("http") and ends[row["input"], row["base"]] is None
+    }
+    # Port 0, hosts that are numbers in odd spellings, and what no name can hold: nothing there can be asked for.
+    assert len(refused) <= 20, refused
+
+
+def _joined(base: str, reference: str) -> str | None:
+    try:
+        return str(parse(join(URL(base), reference)))
+    except BadURL:
+        return None
+
+
+def _host(text: str) -> str:
+    return URL(text).raw_host or ""
+
+
+@pytest.mark.parametrize(
+    ("reference", "end"),
+    [
+        ("b.jpg", "http://h.test/a/b.jpg"), ("/b", "http://h.test/b"), ("//g.test/b", "http://g.test/b"),
+        ("?q", "http://h.test/a/x?q"), ("../b", "http://h.test/b"), ("https://g.test", "https://g.test"),
+        ("http:b", "http://h.test/a/b"), ("https:g.test/b", "https://g.test/b"), ("\\\\g.test\\b", "http://g.test/b"),
+        (" /b\t\n", "http://h.test/b"), ("/b c", "http://h.test/b%20c"), ("/\u00e4?\u00e4", "http://h.test/%C3%A4?%C3%A4"),
+        ("/%2f%e4?x=%2B+", "http://h.test/%2F%E4?x=%2B+"), ("mailto:a@b", "mailto:a@b"), ("", "http://h.test/a/x?y"),
+        ("/a?b\\c", "http://h.test/a?b%5Cc"),
+    ],
+)  # fmt: skip
+def test_a_reference_is_joined_as_a_browser_joins_it(reference: str, end: str) -> None:
+    assert join(URL("http://h.test/a/x?y"), reference) == end
+
+
+@pytest.mark.parametrize("reference", ["//", "http://", "///", "http://[", "/\ufffd"])
+def test_a_reference_without_sense_is_refused(reference: str) -> None:
+    with pytest.raises(BadURL):
+        join(URL("http://h.test/"), reference)
+
+
+@given(st.text(max_size=60))
+def test_joining_gives_an_address_or_says_why_not(reference: str) -> None:
+    with contextlib.suppress(BadURL):
+        assert isinstance(join(URL("https://h.test/a/b?c"), reference), str)
+
+
+@pytest.mark.parametrize(
+    ("given_", "shown", "credentials"),
+    [
+        ("http://h.test/a@b", "http://h.test/a@b", None),
+        ("http://ann:s%40crt@h.test/", "http://ann:***@h.test/", ("ann", "s@crt")),
+        ("http://ann@h.test/", "http://ann@h.test/", ("ann", "")),
+        ("http://ann:***@h.test/", "http://ann:***@h.test/", None),
+        (" HTTP:ann:x@h.test", " HTTP:ann:***@h.test", ("ann", "x")),
+    ],
+)
+def test_a_password_is_taken_out_of_an_address(given_: str, shown: str, credentials: tuple[str, str] | None) -> None:
+    assert split_credentials(given_) == (shown, credentials)
+    assert masked(given_) == shown
 
 
 def test_most_of_what_a_browser_refuses_is_refused() -> None:

@@ -21,7 +21,7 @@ def run_demo(output: str, *, quiet: bool = False, json_summary: bool = False) ->
     """Crawl the demo site into `output`. Returns the exit code."""
     port_file = Path(output) / _PORT_FILE
     with demo_site(_earlier_port(port_file)) as address:
-        settings = Settings.of(_addresses(address), output=output, allow_private=True)
+        settings = Settings.of(_addresses(address), output=output, allow_private=True, proxy="none")
         code = run_to_end(settings, quiet=quiet, json_summary=json_summary)
     port_file.write_text(address.rpartition(":")[2])
     return code

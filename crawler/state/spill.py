@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 
 from crawler.batcher import Batcher
 from crawler.errors import JournalError
-from crawler.model import Target, Visit
+from crawler.model import NO_PAST, Past, Target, Visit
 
 FILE = "spill.sqlite"
 _CACHE_KIB = 8192
@@ -37,12 +39,15 @@ class TargetSpill:
             await self._batcher.close(self._close)
 
     async def put(self, visits: Sequence[Visit]) -> None:
-        rows = [(visit.host, visit.target.index, visit.target.url, visit.target.origin) for visit in visits]
+        rows = [
+            (visit.host, visit.target.index, visit.target.url, visit.target.origin, _packed(visit.past))
+            for visit in visits
+        ]
         await self._thread().call(lambda: self._insert(rows))
 
     async def take(self, host: str, most: int) -> Sequence[Visit]:
         rows = await self._thread().call(lambda: self._remove(host, most))
-        return [Visit(Target(index, url, origin), url, host) for index, url, origin in rows]
+        return [Visit(Target(index, url, origin), url, host, past=_past(packed)) for index, url, origin, packed in rows]
 
     def _thread(self) -> Batcher[None, None]:
         if self._batcher is None:
@@ -51,20 +56,20 @@ class TargetSpill:
 
     # Below: in the thread.
 
-    def _insert(self, rows: Sequence[tuple[str, int, str, str]]) -> None:
+    def _insert(self, rows: Sequence[tuple[str, int, str, str, str | None]]) -> None:
         try:
             db = self._open()
             db.execute("BEGIN")
-            db.executemany("INSERT OR REPLACE INTO spilled VALUES (?, ?, ?, ?)", rows)
+            db.executemany("INSERT OR REPLACE INTO spilled VALUES (?, ?, ?, ?, ?)", rows)
             db.execute("COMMIT")
         except sqlite3.Error as error:
             raise self._failed(error) from error
 
-    def _remove(self, host: str, most: int) -> list[tuple[int, str, str]]:
+    def _remove(self, host: str, most: int) -> list[tuple[int, str, str, str | None]]:
         try:
             db = self._open()
             rows = db.execute(
-                "SELECT id, url, origin FROM spilled WHERE host = ? ORDER BY id LIMIT ?", (host, most)
+                "SELECT id, url, origin, past FROM spilled WHERE host = ? ORDER BY id LIMIT ?", (host, most)
             ).fetchall()
             if rows:
                 db.execute("DELETE FROM spilled WHERE host = ? AND id <= ?", (host, rows[-1][0]))
@@ -81,7 +86,7 @@ class TargetSpill:
             self._db.execute("PRAGMA synchronous = OFF")
             self._db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
             self._db.execute(
-                "CREATE TABLE spilled (host TEXT, id INTEGER, url TEXT NOT NULL, origin TEXT NOT NULL, "
+                "CREATE TABLE spilled (host TEXT, id INTEGER, url TEXT NOT NULL, origin TEXT NOT NULL, past TEXT, "
                 "PRIMARY KEY (host, id)) WITHOUT ROWID"
             )
         return self._db
@@ -101,3 +106,16 @@ class TargetSpill:
         if self._db is not None:
             self._db.close()
         self._discard()
+
+
+def _packed(past: Past) -> str | None:
+    if past is NO_PAST:
+        return None
+    return json.dumps(asdict(past) | {"sha256": past.sha256.hex()})
+
+
+def _past(packed: str | None) -> Past:
+    if packed is None:
+        return NO_PAST
+    fields = json.loads(packed)
+    return Past(**fields | {"sha256": bytes.fromhex(fields["sha256"])})
