@@ -135,7 +135,7 @@ def main() -> None:
     parser.add_argument("--each", type=int, default=50)
     parser.add_argument("--latency", type=float, default=0.1)
     parser.add_argument("--per-host", type=int, default=2)
-    parser.add_argument("--concurrency", type=int, default=40)
+    parser.add_argument("--concurrency", type=int, default=128)
     parser.add_argument("--repeat", type=int, default=1)
     parser.add_argument("--targets", type=int, default=1_000_000, help="through the frontier alone; 0 leaves it out")
     given = parser.parse_args()

@@ -5,8 +5,8 @@ frontier, so that every single request waits for its host's turn.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from types import TracebackType
 
@@ -154,7 +154,8 @@ class Client:
     async def _get(self, visit: Visit, ticket: Ticket, deadline: asyncio.Timeout, sent: Sent) -> Answer:
         began = self._clock.monotonic()
         target, url = visit.target, urls.parse(visit.url)
-        async with self._response(visit, url, sent, self._headers.of(visit, url)) as response:
+        proxy = await self._proxy(url)
+        async with self._request(visit, url, sent, self._headers.of(visit, url), proxy) as response:
             visit.latency = self._clock.monotonic() - visit.sent_at
             if response.status != 200:
                 return self._other_status(visit, url, response)
@@ -176,23 +177,22 @@ class Client:
                 last_modified=urls.as_text(response.headers.get("Last-Modified", ""))[:60],
             )
 
-    @asynccontextmanager
-    async def _response(
-        self, visit: Visit, url: URL, sent: Sent, headers: CIMultiDict[str] | None
-    ) -> AsyncIterator[ClientResponse]:
-        """The answer to one GET, without following redirects."""
-        plain = urls.without_user(url)  # credentials are among the headers
-        proxy = await self._connections.proxy_for(plain) if self._connections.proxies else None
+    async def _proxy(self, url: URL) -> URL | None:
+        """The proxy for a request, after its address has been checked as far as that can be done here."""
+        return await self._connections.proxy_for(url) if self._connections.proxies else None
+
+    def _request(
+        self, visit: Visit, url: URL, sent: Sent, headers: CIMultiDict[str] | None, proxy: URL | None
+    ) -> AbstractAsyncContextManager[ClientResponse]:
+        """One GET, without following redirects. Credentials are among the headers, so they are not in the address."""
+        plain = urls.without_user(url)
         if visit.paced:
             left = partial(self._left, visit, sent)
-            request = self._connections.paced.get(
+            return self._connections.paced.get(
                 plain, allow_redirects=False, headers=headers, proxy=proxy, trace_request_ctx=left
             )
-        else:
-            self._left(visit, sent)
-            request = self._connections.session.get(plain, allow_redirects=False, headers=headers, proxy=proxy)
-        async with request as response:
-            yield response
+        self._left(visit, sent)
+        return self._connections.session.get(plain, allow_redirects=False, headers=headers, proxy=proxy)
 
     def _left(self, visit: Visit, sent: Sent) -> None:
         visit.sent_at = self._clock.monotonic()
@@ -273,7 +273,7 @@ class Client:
             async with asyncio.timeout(self._settings.timeout):
                 url = urls.parse(visit.url)
                 headers = self._headers.of(visit, url, robots=True)
-                async with self._response(visit, url, lambda _: left(), headers) as response:
+                async with self._request(visit, url, lambda _: left(), headers, await self._proxy(url)) as response:
                     return await self._robots_answer(visit, url, response)
         except TimeoutError as error:
             words = str(error) or f"no answer after {self._settings.timeout:g} s"

@@ -3,17 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Protocol
 
 _AGAINST = frozenset({"noindex", "noimageindex", "noai", "noimageai", "none"})
 _WITH_VALUE = frozenset({"unavailable_after", "max-snippet", "max-image-preview", "max-video-preview"})
 """Rules that have a colon of their own: what stands before it is no agent."""
-
-
-class Headers(Protocol):
-    """Headers that may be repeated."""
-
-    def getall(self, key: str, default: list[str], /) -> list[str]: ...
 
 
 def opted_out(headers: Mapping[str, str], agent: str) -> str | None:
@@ -23,6 +16,8 @@ def opted_out(headers: Mapping[str, str], agent: str) -> str | None:
         headers: of the answer, names in any case.
         agent: our product name in lower case; rules for other agents are not ours.
     """
+    if "X-Robots-Tag" not in headers and "tdm-reservation" not in headers:
+        return None
     getall = getattr(headers, "getall", None)
     for rule in _rules(getall("X-Robots-Tag", []) if getall else [headers.get("X-Robots-Tag", "")], agent):
         if rule in _AGAINST:
