@@ -113,7 +113,7 @@ def survive(faults: Faults, home: Path, shape: str, seed: int, kills: int, count
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_killed_runs_end_like_whole_ones(fault_server: Faults, tmp_path: Path, shape: str) -> None:
-    survive(fault_server, tmp_path, shape, seed=11, kills=3, count=600)
+    survive(fault_server, tmp_path, shape, seed=11, kills=2, count=400)
 
 
 @pytest.mark.soak
