@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crawler import urls
-from crawler.frontier import hosts as hosts_module
+from crawler.frontier import book
 from crawler.frontier.backoff import FIRST, LONGEST, Backoff
 from crawler.frontier.host import Rules
 from crawler.frontier.hosts import HostFrontier
@@ -399,18 +399,18 @@ async def test_a_host_without_work_is_forgotten() -> None:
     for index in range(500):
         await frontier.add(visit(index, f"host{index}"))
         release(frontier, await got(frontier))
-    assert len(frontier._hosts) == 0
+    assert len(frontier._book.busy) == 0
     assert len(frontier._turns) == 0
 
 
 async def test_hosts_that_are_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hosts_module, "_REMEMBERED", 50)
+    monkeypatch.setattr(book, "REMEMBERED", 50)
     frontier = frontier_of(2)
     for index in range(500):
         await frontier.add(visit(index, f"host{index}"))
         release(frontier, await got(frontier))
-    assert len(frontier._idle) <= 50
-    assert len(frontier._hosts) == 0
+    assert len(frontier._book.idle) <= 50
+    assert len(frontier._book.busy) == 0
 
 
 # Everything at once -----------------------------------------------------------------------------
@@ -477,7 +477,7 @@ async def test_every_target_comes_out_once_whatever_happens(seed: int) -> None:
     await watched.run([target(index, f"host{draw.randrange(hosts)}") for index in range(count)])
     assert sorted(watched.ended) == list(range(count))
     assert watched.frontier.waiting() == 0
-    assert len(watched.frontier._hosts) == 0
+    assert len(watched.frontier._book.busy) == 0
     assert not left_behind()
 
 

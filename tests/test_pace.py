@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from crawler.errors import JournalError
-from crawler.frontier import hosts as hosts_module
+from crawler.frontier import book
 from crawler.frontier.backoff import Backoff
 from crawler.frontier.host import DOWN_AFTER, LONGEST_REST, Rules
 from crawler.frontier.hosts import REFILL, HostFrontier
@@ -1301,15 +1301,15 @@ async def test_stopping_while_targets_are_spilled_leaves_nothing(spill: WatchedS
 async def test_hosts_that_are_done_are_forgotten_also_beside_some_that_must_not_be(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(hosts_module, "_REMEMBERED", 64)
+    monkeypatch.setattr(book, "REMEMBERED", 64)
     machine = Machine(Rules(per_host=1), lambda one: Reply(limited(one, 1e5) if one.host[0] == "x" else body(one)))
     hosts = [f"x{number}" for number in range(32) for _ in range(2)] + [
         f"host{number}" for number in range(1000 if slow_loop() else 5000)
     ]
     await machine.run(visit(index, host) for index, host in enumerate(hosts))
     machine.check_all(len(hosts))
-    assert len(machine.frontier._hosts) == 0
-    assert len(machine.frontier._idle) <= 64 + 32
+    assert len(machine.frontier._book.busy) == 0
+    assert len(machine.frontier._book.idle) <= 64 + 32
 
 
 # Everything at once -----------------------------------------------------------------------------

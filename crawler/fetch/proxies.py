@@ -42,6 +42,8 @@ class Proxies:
     def of(self, url: URL) -> URL | None:
         """The proxy for `url`, None if it is asked directly."""
         found = self._by_scheme.get(url.scheme)
-        if found is None or (self._environment and proxy_bypass_environment(f"{url.host}:{url.port}", self._environment)):
+        if found is None or (
+            self._environment and proxy_bypass_environment(f"{url.host}:{url.port}", self._environment)
+        ):
             return None
         return found

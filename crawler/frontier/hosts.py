@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Sequence
 from itertools import count
 
 from crawler.clock import Clock
+from crawler.frontier.book import HostBook
 from crawler.frontier.host import Host, Rules
-from crawler.model import Answer, Miss, Reason, Visit
+from crawler.model import Answer, Miss, Visit
 from crawler.ports import Spill
 
 WINDOW = 8192
@@ -23,12 +24,6 @@ KEPT = 16
 """Targets that a host keeps in memory when the window is spilled."""
 REFILL = 256
 """Targets that come back at a time, and that are written at a time."""
-_REMEMBERED = 4096
-"""Idle hosts that are remembered for what they taught; one that still has to be left alone always is."""
-
-_LOOKS = 4
-"""Idle hosts that are looked at when there are too many, each time one more comes."""
-
 _NOWHERE, _TURN, _REST = 0, 1, 2
 
 
@@ -36,13 +31,10 @@ class HostFrontier:
     """The Frontier: round robin over hosts that are ready, the others rest until their time has come."""
 
     def __init__(self, rules: Rules, clock: Clock, spill: Spill | None = None, window: int = WINDOW) -> None:
-        self._rules = rules
         self._clock = clock
         self._spill = spill
         self._window = window
-        self._hosts: dict[str, Host] = {}
-        self._idle: OrderedDict[str, Host] = OrderedDict()
-        self._parked: dict[str, tuple[Reason, str]] = {}
+        self._book = HostBook(rules)
         self._turns: deque[Host] = deque()
         self._resting: list[tuple[float, int, Host]] = []
         self._later: list[tuple[float, int, Visit]] = []
@@ -66,14 +58,14 @@ class HostFrontier:
             self._check()
             if self._spill is None or not self._starving:
                 await _woken(self._room)
-            elif visit.fresh and visit.host in self._hosts and self._hosts[visit.host].spilled:
+            elif visit.fresh and self._book.spills(visit.host):
                 break  # it goes to the others, on disk
             elif not await self._make_room(self._spill):
                 await _woken(self._room)
         self._check()
         if self._stopped:
             return
-        host = self._host(visit.host)
+        host = self._book.host(visit.host)
         if host.spilled and visit.fresh:
             host.spilled += 1
             self._spilled += 1
@@ -125,13 +117,12 @@ class HostFrontier:
             self._hurry(host)
         self._line_up(host)
         if not (host.active or host.queue or host.spilled):
-            self._set_aside(host)
+            self._book.set_aside(host, self._clock.monotonic())
         _wake(self._change)
 
     def retry(self, visit: Visit, delay: float = 0.0) -> None:
-        known = self._hosts.get(visit.host)
-        if delay <= 0 or visit.host in self._parked or (known is not None and known.refusal is not None):
-            self._enqueue(self._host(visit.host), visit, first=True)
+        if delay <= 0 or self._book.given_up(visit.host):
+            self._enqueue(self._book.host(visit.host), visit, first=True)
             return
         when = self._clock.monotonic() + delay
         heapq.heappush(self._later, (when, next(self._order), visit))
@@ -153,30 +144,7 @@ class HostFrontier:
         if self._failure is not None:
             raise self._failure
 
-    # Hosts.
-
-    def _host(self, name: str) -> Host:
-        host = self._hosts.get(name)
-        if host is None:
-            host = self._idle.pop(name) if name in self._idle else Host(name, self._rules)
-            host.refusal = host.refusal or self._parked.get(name)
-            self._hosts[name] = host
-        return host
-
-    def _set_aside(self, host: Host) -> None:
-        """Nothing to do for a host: it is remembered while it has to be left alone, and as long as there is room. A million
-        hosts pass by.
-        """
-        del self._hosts[host.name]
-        if host.refusal is not None:
-            self._parked[host.name] = host.refusal
-            return
-        self._idle[host.name] = host
-        now = self._clock.monotonic()
-        for _ in range(min(_LOOKS, max(0, len(self._idle) - _REMEMBERED))):
-            name, oldest = self._idle.popitem(last=False)
-            if oldest.ready_at > now:
-                self._idle[name] = oldest
+    # Hosts in line.
 
     def _enqueue(self, host: Host, visit: Visit, first: bool = False) -> None:
         if first:
@@ -252,7 +220,7 @@ class HostFrontier:
         now = self._clock.monotonic()
         while self._later and self._later[0][0] <= now:
             visit = heapq.heappop(self._later)[2]
-            self._enqueue(self._host(visit.host), visit, first=True)
+            self._enqueue(self._book.host(visit.host), visit, first=True)
         while self._resting and self._resting[0][0] <= now:
             until, _, host = heapq.heappop(self._resting)
             if host.place == _REST and host.rest_until == until:  # else it has been put elsewhere since
