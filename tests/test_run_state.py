@@ -27,20 +27,30 @@ def write_list(path: Path, urls: list[str]) -> Path:
     return path
 
 
-@pytest.fixture
-def mixed(faults: Faults, tmp_path: Path) -> Path:
+def write_mixed(faults: Faults, path: Path) -> Path:
     """Eight pictures and four misses of three reasons."""
     urls = [faults.url(f"tiny/{n}.jpg") for n in range(8)]
     urls += [faults.url("status/404"), faults.url("status/503"), faults.url("status/503?2"), faults.url("html")]
-    return write_list(tmp_path / "urls.txt", urls)
+    return write_list(path, urls)
 
 
 @pytest.fixture
-def finished(mixed: Path, tmp_path: Path) -> Path:
-    """The folder of a run over `mixed`."""
-    done = crawler("run", mixed, "-o", tmp_path / "out", *FLAGS)
+def mixed(faults: Faults, tmp_path: Path) -> Path:
+    return write_mixed(faults, tmp_path / "urls.txt")
+
+
+@pytest.fixture(scope="module")
+def finished_once(fault_server: Faults, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("finished")
+    done = crawler("run", write_mixed(fault_server, home / "urls.txt"), "-o", home / "out", *FLAGS)
     assert done.code == 0, done.err
-    return tmp_path / "out"
+    return home / "out"
+
+
+@pytest.fixture
+def finished(finished_once: Path, mixed: Path, tmp_path: Path) -> Path:
+    """The folder of a run over `mixed`: a copy of its own for each test."""
+    return Path(shutil.copytree(finished_once, tmp_path / "out"))
 
 
 def test_status_counts_and_gives_examples(finished: Path, faults: Faults) -> None:
@@ -72,13 +82,13 @@ def test_status_looks_at_a_run_that_is_going_on(faults: Faults, tmp_path: Path) 
         wait_until(counted, "the first record")
 
 
-def test_misses_can_be_read_and_piped(finished: Path, faults: Faults, tmp_path: Path) -> None:
+def test_misses_can_be_read_and_piped(finished: Path, finished_once: Path, faults: Faults, tmp_path: Path) -> None:
     txt = crawler("misses", finished).out.splitlines()
     assert txt == [faults.url(path) for path in ("status/404", "status/503", "status/503?2", "html")]
     rows = [json.loads(line) for line in crawler("misses", finished, "--format", "jsonl").out.splitlines()]
     assert rows[0] | {"detail": ""} == {
         "index": 8, "url": txt[0], "reason": "not_found", "later": False, "attempts": 1, "status": 404,
-        "detail": "", "final_url": "", "origin": f"{tmp_path / 'urls.txt'}:9",
+        "detail": "", "final_url": "", "origin": f"{finished_once.parent / 'urls.txt'}:9",
     }  # fmt: skip
     table = list(csv.DictReader(io.StringIO(crawler("misses", finished, "--format", "csv").out)))
     assert [row["url"] for row in table] == txt

@@ -118,9 +118,8 @@ class Host:
         visit.unsent = False
         self.gap = max(self.gap, min(visit.crawl_delay, self.rules.max_wait))
         if self.gap and visit.sent_at:
-            self._place_in_time(
-                visit, now if isinstance(answer, Postponed) else visit.latency and visit.sent_at + visit.latency
-            )
+            answered = visit.latency and visit.sent_at + visit.latency
+            self._place_in_time(visit, now if isinstance(answer, Postponed) else answered)
         if answer is None or (isinstance(answer, Miss) and not answer.asked):
             return
         if not isinstance(answer, Miss) or not self._failed(answer, visit, now):
@@ -173,9 +172,8 @@ class Host:
             self.last_sent = max(self.last_sent, left_at)  # a connection that fails is a request too
         if miss.retry_after is not None:
             self.due = max(self.due, now + miss.retry_after)
-        if (
-            not self.streak or left_at >= self.streak_from
-        ):  # else it left before the last failure was known: the same one
+        same = self.streak > 0 and left_at < self.streak_from  # it left before the last failure was known
+        if not same:
             self.streak_began = self.streak_began if self.streak else now
             self.streak += 1
             self.streak_from = now
