@@ -171,16 +171,14 @@ class Resolver(AbstractResolver):
 
     async def entry(self, name: str) -> _Entry:
         """What is known of a name, looked up if need be; several who ask at once share one lookup."""
-        found = self._known.get(name)
-        if found is not None and found.expires > self._clock.monotonic():
+        if (found := self._fresh(name)) is not None:
             return found
         # Who gives up waiting does not end the lookup: others may wait for it.
         return await asyncio.shield(self._ask(name))
 
     def expect(self, name: str) -> None:
         """This name will be asked for soon. Never waits; what is too much is left for later."""
-        found = self._known.get(name)
-        if name in self._asking or (found is not None and found.expires > self._clock.monotonic()):
+        if name in self._asking or self._fresh(name) is not None:
             return
         if self._ahead_now >= AHEAD:
             if len(self._ahead) < _MOST_AHEAD:
@@ -199,6 +197,11 @@ class Resolver(AbstractResolver):
                 await task
         await self._lookup.close()
 
+    def _fresh(self, name: str) -> _Entry | None:
+        """What is known of a name and still good."""
+        found = self._known.get(name)
+        return found if found is not None and found.expires > self._clock.monotonic() else None
+
     def _next_ahead(self, _: object) -> None:
         self._ahead_now -= 1
         while self._ahead and self._ahead_now < AHEAD:
@@ -214,29 +217,32 @@ class Resolver(AbstractResolver):
     async def _look_up(self, name: str) -> _Entry:
         addresses: Sequence[Address] = ()
         problem: OSError | None = None
-        good: float | None = FAILED_SECONDS
+        told: float | None = None
         async with self._slots:
             for pause in (*PAUSES, None):
                 try:
-                    addresses, good = await self._lookup.look_up(name)
+                    addresses, told = await self._lookup.look_up(name)
                     problem = None if addresses else NameMissing(None, "no address")
-                    good = UNKNOWN_SECONDS if good is None else min(max(good, LEAST_SECONDS), MOST_SECONDS)
                     break
                 except NameMissing as error:
-                    problem, good = error, MISSING_SECONDS
+                    problem = error
                     break
                 except Exception as error:
                     problem = error if isinstance(error, LookupFailed) else LookupFailed(None, str(error))
-                    good = FAILED_SECONDS
                     if pause is not None:
                         await self._clock.sleep(pause)
-        if isinstance(problem, NameMissing):
-            good = MISSING_SECONDS
-        entry = self._known[name] = _Entry(addresses, problem, self._clock.monotonic() + (good or 0.0))
+        entry = self._known[name] = _Entry(addresses, problem, self._clock.monotonic() + _good_for(problem, told))
         self._known.move_to_end(name)
         if len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)
         return entry
+
+
+def _good_for(problem: OSError | None, told: float | None) -> float:
+    """Seconds for which the end of a lookup is good; `told` is what its server said."""
+    if problem is not None:
+        return MISSING_SECONDS if isinstance(problem, NameMissing) else FAILED_SECONDS
+    return UNKNOWN_SECONDS if told is None else min(max(told, LEAST_SECONDS), MOST_SECONDS)
 
 
 def lookup_for(settings: FetchSettings) -> Lookup:

@@ -89,9 +89,7 @@ class HostFrontier:
 
     async def take(self) -> Visit | None:
         while not self._stopped:
-            if self._failure is not None:
-                self._silence()
-                raise self._failure
+            self._check()
             self._wake_due()
             if (visit := self._next()) is not None:
                 return visit
@@ -142,6 +140,7 @@ class HostFrontier:
 
     def _check(self) -> None:
         if self._failure is not None:
+            self._silence()
             raise self._failure
 
     # Hosts in line.
@@ -265,11 +264,11 @@ class HostFrontier:
     async def _make_room(self, spill: Spill) -> bool:
         """Spill the tail of the longest queue. False if no queue is long enough for that to help."""
         host = max(self._long, key=lambda one: len(one.queue), default=None)
-        tail: list[Visit] = []
-        while host is not None and len(host.queue) > KEPT and len(tail) < REFILL and host.queue[-1].fresh:
-            tail.append(host.queue.pop())
         if host is None:
             return False
+        tail: list[Visit] = []
+        while len(host.queue) > KEPT and len(tail) < REFILL and host.queue[-1].fresh:
+            tail.append(host.queue.pop())
         if len(host.queue) <= KEPT or not tail:
             self._long.discard(host)
         if not tail:

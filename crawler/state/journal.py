@@ -29,6 +29,8 @@ FOLDER = ".crawler"
 FILE = "journal.sqlite"
 _MOST_PENDING = 2048
 _LONGEST_DETAIL = 300
+BEYOND = 1 << 62
+"""A mark beyond the end of any file: the next run writes the metadata anew from the records."""
 COMMIT_SECONDS = 0.05
 """Rest between two commits: what a kill can cost, in time, besides what is under way."""
 RECORD_COLUMNS = (
@@ -169,8 +171,7 @@ class FolderJournal:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 self._db.executemany(_INSERT, [values for values, _ in entries])
-                # A mark beyond the end of any file: should this run be cut off, the next one writes the metadata anew.
-                self._note_facts(mark=_BEYOND if self._stale else mark)
+                self._note_facts(mark=BEYOND if self._stale else mark)
                 self._db.execute("COMMIT")
             except BaseException:
                 if self._db.in_transaction:  # a full disk makes SQLite roll back by itself
@@ -233,7 +234,7 @@ class FolderJournal:
         with self._guarded():
             self._db.execute("BEGIN IMMEDIATE")
             self._db.execute("DELETE FROM targets WHERE id = ?", (target.index,))
-            self._note_facts(mark=_BEYOND)
+            self._note_facts(mark=BEYOND)
             self._db.execute("COMMIT")
 
     def _robots(self, origin: str) -> tuple[str, float] | None:
@@ -310,7 +311,6 @@ def _fingerprint(url: str) -> int | None:
         return None
 
 
-_BEYOND = 1 << 62
 _INSERT = f"INSERT OR REPLACE INTO targets VALUES ({', '.join('?' * 23)})"
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from crawler.disk import disk_errors
 from crawler.model import Record
-from crawler.state.journal import FILE, FOLDER
+from crawler.state.journal import BEYOND, FILE, FOLDER
 from crawler.state.lock import FolderLock
 from crawler.state.schema import connect
 
@@ -26,8 +26,7 @@ def forget(folder: Path, records: Sequence[Record]) -> None:
                 (folder / record.file_name).unlink(missing_ok=True)
         db.execute("BEGIN IMMEDIATE")
         db.executemany("DELETE FROM targets WHERE id = ?", [(record.index,) for record in records])
-        # A mark beyond the end of any file: the next run writes the metadata anew from the records.
-        db.execute("INSERT OR REPLACE INTO facts VALUES ('mark', ?)", (1 << 62,))
+        db.execute("INSERT OR REPLACE INTO facts VALUES ('mark', ?)", (BEYOND,))
         db.execute("COMMIT")
         db.close()
     finally:

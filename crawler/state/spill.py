@@ -79,7 +79,6 @@ class TargetSpill:
 
     def _open(self) -> sqlite3.Connection:
         if self._db is None:
-            self._discard()
             self._db = sqlite3.connect(str(self._path or ""), isolation_level=None, check_same_thread=False)
             # Nothing in it outlives the run: no journal of its own, no flush.
             self._db.execute("PRAGMA journal_mode = OFF")
