@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from crawler import Summary
+
 LIMIT: Final = 60.0
 CHECKOUT: Final = Path(__file__).resolve().parents[1]
 BOOKKEEPING: Final = ".crawler"
@@ -33,6 +35,20 @@ class Ended:
         """The last line on stdout."""
         found: dict[str, Any] = json.loads(self.out.splitlines()[-1])
         return found
+
+
+def as_flags(settings: Mapping[str, Any]) -> list[object]:
+    """Settings from Python as flags of a command."""
+    found: list[object] = []
+    for name, value in settings.items():
+        flag = f"--{name.replace('_', '-')}"
+        found += [flag] if value is True else [flag, value]
+    return found
+
+
+def counts(done: Summary) -> tuple[int, int, int]:
+    """Stored, skipped, missed."""
+    return done.stored, done.skipped, done.missed
 
 
 def command(*words: object) -> list[str]:

@@ -18,7 +18,7 @@ import pytest
 from crawler import Crawler, Outcome, Reason, Settings, Summary, crawl
 from crawler.state import schema
 from crawler.verify import verify
-from tests.cli import check_agreement, crawler, metadata, started
+from tests.cli import as_flags, check_agreement, counts, crawler, metadata, started
 from tests.servers import pictures as painted
 from tests.servers.dns import Answer, running_dns
 from tests.servers.tls import running_tls
@@ -54,18 +54,6 @@ def run(sources: object, output: Path | None, **more: Any) -> Summary:
     given = {"output": str(output)} if output else {"store": "none"}
     settings = Settings.of((str(sources),) if isinstance(sources, Path) else sources, **FLAGS | given | more)  # type: ignore[arg-type]
     return asyncio.run(asyncio.wait_for(crawl(settings), LIMIT))
-
-
-def words(**more: Any) -> list[object]:
-    """The same settings as flags."""
-    found: list[object] = []
-    for name, value in (FLAGS | more).items():
-        found += [f"--{name.replace('_', '-')}"] if value is True else [f"--{name.replace('_', '-')}", value]
-    return found
-
-
-def counts(done: Summary) -> tuple[int, int, int]:
-    return done.stored, done.skipped, done.missed
 
 
 def ends(output: Path) -> dict[int, str]:
@@ -230,7 +218,7 @@ def test_the_second_of_a_missed_address_is_a_duplicate_still(site: Validators, t
 
 def test_the_command_tells_duplicates_and_where_they_stood(site: Validators, tmp_path: Path) -> None:
     urls = write_list(tmp_path, ["# a comment", site.url("a.jpg"), "", site.url("b.jpg"), site.url("a.jpg")])
-    done = crawler("run", urls, "-o", tmp_path / "out", *words(), "--json", "--quiet")
+    done = crawler("run", urls, "-o", tmp_path / "out", *as_flags(FLAGS), "--json", "--quiet")
     assert (done.code, done.err, done.summary["reasons"]) == (0, "", {"duplicate": 1})
     told = crawler("misses", tmp_path / "out", "--format", "jsonl", "--reason", "duplicate").out
     assert f"{urls}:5: the same address as position 0 of the input" in told
@@ -334,7 +322,7 @@ def test_duplicates_that_stand_far_apart_are_found(site: Validators, tmp_path: P
 def kill_in_the_middle(site: Validators, urls: Path, output: Path, when: int, **more: Any) -> None:
     """Run, and kill the whole group as soon as the server was asked `when` times."""
     site.reset()
-    with started("run", urls, "-o", output, *words(**more), "--quiet") as going:
+    with started("run", urls, "-o", output, *as_flags(FLAGS | more), "--quiet") as going:
         end = time.monotonic() + 20
         while len(site.entries) < when and going.process.poll() is None:
             assert time.monotonic() < end
@@ -393,7 +381,7 @@ def test_the_first_position_counts_and_not_who_was_done_first(site: Validators, 
         site.url("1.jpg"),
     ]
     urls, output = write_list(tmp_path, sources), tmp_path / "out"
-    with started("run", urls, "-o", output, *words(), "--quiet") as going:
+    with started("run", urls, "-o", output, *as_flags(FLAGS), "--quiet") as going:
         end = time.monotonic() + 20
         while len(metadata(output)) < 50:
             assert time.monotonic() < end
@@ -414,7 +402,7 @@ def test_a_killed_run_leaves_no_file_of_targets_that_waited(site: Validators, tm
     site.holds = lambda host, path: Page(JPEG, wait=20.0)
     sources = [site.url(f"{n}.jpg") for n in range(9000)] + [f"{LATER}{n}" for n in range(300)]
     urls, output = write_list(tmp_path, sources), tmp_path / "out"
-    with started("run", urls, "-o", output, *words(robots=True, per_host=2), "--quiet") as going:
+    with started("run", urls, "-o", output, *as_flags(FLAGS | {"robots": True, "per_host": 2}), "--quiet") as going:
         end = time.monotonic() + 20
         while not (output / ".crawler/spill.sqlite").exists():
             assert time.monotonic() < end, "nothing was put on disk"

@@ -19,7 +19,7 @@ import pytest
 from crawler import Settings, Summary, crawl
 from crawler.state import schema
 from crawler.verify import Fault, verify
-from tests.cli import check_agreement, crawler, metadata, pictures, started
+from tests.cli import as_flags, check_agreement, counts, crawler, metadata, pictures, started
 from tests.servers import pictures as painted
 from tests.servers.validators import Page, Validators, running_validators
 
@@ -70,18 +70,6 @@ def run(urls: Path, output: Path, **more: Any) -> Summary:
     """A run in this process, to its end."""
     settings = Settings.of((str(urls),), output=str(output), **PLAIN | more)
     return asyncio.run(asyncio.wait_for(crawl(settings), LIMIT))
-
-
-def words(**more: Any) -> list[object]:
-    """The same settings as flags."""
-    found: list[object] = []
-    for name, value in (PLAIN | more).items():
-        found += [f"--{name.replace('_', '-')}"] if value is True else [f"--{name.replace('_', '-')}", value]
-    return found
-
-
-def counts(done: Summary) -> tuple[int, int, int]:
-    return done.stored, done.skipped, done.missed
 
 
 def rows(output: Path) -> list[tuple[Any, ...]]:
@@ -207,7 +195,7 @@ def test_the_command_refreshes_and_says_what_was_missed(site: Validators, tmp_pa
     run(urls, output)
     pages(site)["/2.jpg"] = version(2, "/2.jpg")
     del pages(site)["/3.jpg"]
-    done = crawler("run", urls, "-o", output, *words(), "--refresh", "--json")
+    done = crawler("run", urls, "-o", output, *as_flags(PLAIN), "--refresh", "--json")
     assert done.code == 0, done.err
     told = done.summary
     assert (told["stored"], told["skipped"], told["missed"], told["reasons"]) == (1, 3, 1, {"not_found": 1})
@@ -503,7 +491,7 @@ def end_in_the_middle(
 ) -> None:
     """Refresh, and signal the whole group a moment after the server was asked `when` times."""
     site.reset()
-    with started("run", urls, "-o", output, *words(**more), "--refresh") as going:
+    with started("run", urls, "-o", output, *as_flags(PLAIN | more), "--refresh") as going:
         end = time.monotonic() + 20
         while len(site.entries) < when and going.process.poll() is None:
             assert time.monotonic() < end
