@@ -12,7 +12,6 @@ import statistics
 import time
 
 import uvloop
-from PIL import Image
 
 from benchmarks import corpus
 from benchmarks.measure import Cost, measured
@@ -61,8 +60,7 @@ def floor(given: list[bytes], processes: int) -> float:
 
 
 def _bare(share: list[bytes], barrier: object) -> None:
-    worker._settings = SETTINGS
-    Image.MAX_IMAGE_PIXELS = None
+    worker.use(SETTINGS)
     worker.work(share[:2])
     barrier.wait()  # type: ignore[attr-defined]
     worker.work(share)

@@ -8,7 +8,7 @@
 #   inputs frontier fetch process    targets, their order, their bytes, their pixels
 #   store state report               files, journal, counters
 #   ports                            what the pipeline needs from each part: the only seam
-#   settings checks                  what a run can be told, and what its values must be
+#   settings picture_settings checks  what a run can be told, and what its values must be
 #   model urls batcher               values, addresses, a thread that works in batches
 #   dimensions signatures            what the first bytes of a file say
 #   errors clock disk                the error tree, time, what a file system refuses
@@ -38,12 +38,13 @@ if TYPE_CHECKING:
     from crawler.model import Picture as Picture
     from crawler.model import Progress as Progress
     from crawler.model import Reason as Reason
+    from crawler.model import Sample as Sample
     from crawler.model import Summary as Summary
     from crawler.model import Target as Target
+    from crawler.picture_settings import ProcessSettings as ProcessSettings
     from crawler.settings import FetchSettings as FetchSettings
     from crawler.settings import FrontierSettings as FrontierSettings
     from crawler.settings import InputSettings as InputSettings
-    from crawler.settings import ProcessSettings as ProcessSettings
     from crawler.settings import ReportSettings as ReportSettings
     from crawler.settings import Settings as Settings
     from crawler.settings import StateSettings as StateSettings
@@ -56,10 +57,11 @@ _HOMES = {
         "CrawlerError", "InputChanged", "InputError", "InputMissing", "JournalError", "MissingExtra",
         "NotARun", "RunLocked", "SettingsChanged", "SettingsError", "StoreError", "WorkersFailed",
     ),
-    "crawler.model": ("Miss", "Outcome", "Picture", "Progress", "Reason", "Summary", "Target"),
+    "crawler.model": ("Miss", "Outcome", "Picture", "Progress", "Reason", "Sample", "Summary", "Target"),
+    "crawler.picture_settings": ("ProcessSettings",),
     "crawler.settings": (
-        "FetchSettings", "FrontierSettings", "InputSettings", "ProcessSettings",
-        "ReportSettings", "Settings", "StateSettings", "StoreSettings",
+        "FetchSettings", "FrontierSettings", "InputSettings", "ReportSettings",
+        "Settings", "StateSettings", "StoreSettings",
     ),
 }  # fmt: skip
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

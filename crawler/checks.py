@@ -9,7 +9,7 @@ import re
 from string import Formatter
 from typing import Any
 
-from crawler.errors import SettingsError
+from crawler.errors import MissingExtra, SettingsError
 
 _FRACTIONS = (
     "timeout", "connect_timeout", "process_timeout", "progress_every", "delay", "rate", "max_wait", "min_aspect", "max_aspect",
@@ -41,6 +41,58 @@ def check_choice(settings: Any, name: str, choices: tuple[str, ...]) -> None:
     value = getattr(settings, name)
     if value not in choices:
         raise SettingsError(name, f"{value!r} given, must be one of {', '.join(choices)}")
+
+
+def check_choices(settings: Any, name: str, choices: tuple[str, ...], default: tuple[str, ...] = ()) -> None:
+    """Some of `choices`, given as texts or as one text with commas; `default` stands for those names."""
+    given = getattr(settings, name)
+    if isinstance(given, str):
+        given = (given,)
+    if not isinstance(given, list | tuple) or not all(isinstance(one, str) for one in given):
+        raise SettingsError(name, f"{given!r} given, must be some of {', '.join(choices)}")
+    names = [part.strip().lower() for one in given for part in one.split(",") if part.strip()]
+    found = [known for one in names for known in (default if default and one == "default" else (one,))]
+    if unknown := [one for one in found if one not in choices]:
+        raise SettingsError(name, f"{', '.join(unknown)} given, must be some of {', '.join(choices)}")
+    if default and not found:
+        raise SettingsError(name, f"nothing given, must be some of {', '.join(choices)}")
+    object.__setattr__(settings, name, tuple(dict.fromkeys(found)))
+
+
+def check_colour(settings: Any, name: str) -> None:
+    given = getattr(settings, name)
+    if given == "white":
+        return  # the common case needs no Pillow
+    from PIL import ImageColor
+
+    try:
+        colour = ImageColor.getrgb(given)
+        if len(colour) != 3:
+            raise ValueError("it has an alpha")
+    except (ValueError, AttributeError, TypeError):
+        raise SettingsError(name, f"{given!r} given, must be a colour: a name such as black, or #rrggbb") from None
+
+
+def check_heif() -> None:
+    from importlib.util import find_spec
+
+    if find_spec("pillow_heif") is None:
+        raise MissingExtra("formats", 'pillow-heif is not installed: python -m pip install "crawler[heif]"')
+
+
+def check_function(settings: Any, name: str) -> None:
+    """`package.module:function`; a function itself is turned into that, for it has to be found in a worker."""
+    given = getattr(settings, name)
+    if callable(given):
+        given = f"{getattr(given, '__module__', '')}:{getattr(given, '__qualname__', repr(given))}"
+        object.__setattr__(settings, name, given)
+    if not isinstance(given, str) or (given and not _FUNCTION.fullmatch(given)):
+        raise SettingsError(
+            name, f"{given!r} given, must be package.module:function, a function that a worker process can import"
+        )
+
+
+_FUNCTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
 def is_size(value: object) -> bool:

@@ -47,8 +47,13 @@ class Reason(Enum):
     TOO_SMALL = "too_small"
     TOO_BIG = "too_big"
     WRONG_ASPECT = "wrong_aspect"
+    TOO_FEW_BYTES = "too_few_bytes"
+    WRONG_HASH = "wrong_hash"
     TRUNCATED = "truncated"
     DECODE = "decode"
+    # What the user's own function said
+    DROPPED = "dropped"
+    TRANSFORM_FAILED = "transform_failed"
     # What it did to the worker
     WORKER_CRASHED = "worker_crashed"
     TOO_SLOW = "too_slow"
@@ -89,12 +94,14 @@ class Target:
         url: the address as it was given; a password in it is masked.
         origin: where it stood, for people: `urls.txt:12`, `argument 1`.
         credentials: user and password that stood in the address.
+        columns: what else stood in its row.
     """
 
     index: int
     url: str
     origin: str = ""
     credentials: tuple[str, str] | None = field(default=None, repr=False)
+    columns: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +229,58 @@ class Unchanged:
 
 
 @dataclass(frozen=True, slots=True)
+class Sample:
+    """What is known of one picture beside its pixels: for a worker, and for the user's own function in it.
+
+    Attributes:
+        index, url: of the target; `columns`: what else stood in its row of the input.
+        width, height: as a viewer shows the source, in pixels.
+        format: of the bytes that came, lower case.
+        values: what the function wants to be stored with the picture, by name; values that JSON has.
+    """
+
+    index: int
+    url: str
+    columns: Mapping[str, Any]
+    width: int = 0
+    height: int = 0
+    format: str = ""
+    values: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Companion:
+    """A further picture from the same source: a variant, or a later frame.
+
+    Attributes:
+        label: name of the variant, or number of the frame (`0001` is the second); part of the name of its file.
+    """
+
+    label: str
+    data: bytes
+    format: str
+    extension: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Likeness:
+    """What tells that two pictures are the same. Only what was asked for is known.
+
+    Attributes:
+        pixels: 64 bits of a hash over the decoded pixels, upright and in sRGB; signed.
+        look: 64-bit perceptual hash (DCT), unsigned; see `crawler.process.likeness`.
+    """
+
+    pixels: int | None = None
+    look: int | None = None
+
+
+NO_LIKENESS = Likeness()
+
+
+@dataclass(frozen=True, slots=True)
 class Picture:
     """One picture, ready to be stored.
 
@@ -235,6 +294,11 @@ class Picture:
         sha256: of the bytes that came.
         untouched: `data` is what came.
         fetched: how it came, without the body.
+        frames: of the source; 1 for a still picture.
+        notes: what was odd about it and did not stop it: warnings of the decoder, a profile that could not be used.
+        companions: variants and further frames, in order.
+        exif: tags by name, where they were asked for.
+        values: what the user's function gave.
     """
 
     fetched: Fetched
@@ -248,6 +312,12 @@ class Picture:
     original_format: str
     sha256: bytes
     untouched: bool = False
+    frames: int = 1
+    notes: tuple[str, ...] = ()
+    companions: tuple[Companion, ...] = ()
+    likeness: Likeness = NO_LIKENESS
+    exif: Mapping[str, Any] | None = None
+    values: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def target(self) -> Target:

@@ -23,22 +23,21 @@ from crawler.checks import (
     check_range,
     check_strings,
     check_switch,
-    is_size,
     parse_header,
 )
 from crawler.errors import SettingsError
 from crawler.model import Reason
+from crawler.picture_settings import KB
+from crawler.picture_settings import MB as MB
+from crawler.picture_settings import ProcessSettings as ProcessSettings
 
 VERSION = "0.1.0"
 
-Fit = Literal["inside", "outside", "cover", "contain", "fill", "none"]
-Encode = Literal["jpeg", "png", "webp", "original"]
 StoreFormat = Literal["files", "none"]
 Resolver = Literal["system", "aiodns"]
 RETRY_CHOICES = ("later", "all", *(reason.value for reason in Reason))
 DEFAULT_NAME = "{folder}/{index:08d}"
 
-KB, MB, GB = 1000, 1000**2, 1000**3
 _LONGEST = 10_000_000  # seconds, four months: timers of the system take no more than some years
 
 
@@ -179,94 +178,6 @@ class FetchSettings:
         """The User-Agent header (RFC 9110 10.1.5)."""
         named = self.user_agent or f"crawler/{VERSION}"
         return f"{named} (+{self.contact})" if self.contact else named
-
-
-@dataclass(frozen=True)
-class ProcessSettings:
-    """What is done to the pictures, in worker processes."""
-
-    size: int | tuple[int, int] = 512
-    """Target size in pixels: `N` is a square of N x N, or `WxH`."""
-    fit: Fit = "inside"
-    """How a picture meets the size: inside (longest side), outside (shortest side), cover (crop), contain (pad),
-    fill (stretch), none (keep the size)."""
-    upscale: bool = False
-    """Also enlarge pictures that are smaller than the size."""
-    encode: Encode = "jpeg"
-    """Format of the stored pictures; `original` keeps the bytes exactly as they came."""
-    quality: int = 90
-    """Quality of JPEG and WebP, 1 to 100."""
-    min_size: int | tuple[int, int] = 0
-    """Smallest picture taken, in pixels before scaling: `N` for the shortest side, or `WxH`; 0 takes any."""
-    max_size: int | tuple[int, int] = 0
-    """Largest picture taken, in pixels before scaling: `N` for the longest side, or `WxH`; 0 takes any."""
-    min_aspect: float = 0.0
-    """Smallest width divided by height that is taken; 0 takes any."""
-    max_aspect: float = 0.0
-    """Largest width divided by height that is taken; 0 takes any."""
-    max_pixels: int = 64 * MB
-    """Largest picture, in pixels; told from its header, before it costs memory. `64MP` and plain numbers are understood."""
-    workers: int = 0
-    """Worker processes; 0 is one for each core."""
-    process_timeout: float = 20.0
-    """Seconds for one picture in a worker; a picture that takes longer is missed as `too_slow`."""
-    worker_memory: int = 2 * GB
-    """Address space of one worker process; a picture that needs more is missed as `out_of_memory`."""
-
-    def __post_init__(self) -> None:
-        if not is_size(self.size):
-            raise SettingsError("size", f"{self.size!r} given, must be N or WxH with sides from 1 to 65535 pixels")
-        check_choice(self, "fit", get_args(Fit))
-        check_switch(self, "upscale")
-        check_choice(self, "encode", get_args(Encode))
-        check_range(self, "quality", 1, 100)
-        for name in ("min_size", "max_size"):
-            if getattr(self, name) != 0 and not is_size(getattr(self, name)):
-                raise SettingsError(
-                    name, f"{getattr(self, name)!r} given, must be 0, N or WxH with sides up to 65535 pixels"
-                )
-        least, most = _pair(self.min_size), _pair(self.max_size)
-        if self.max_size and (most[0] < least[0] or most[1] < least[1]):
-            raise SettingsError("max_size", f"{self.max_size!r} given, must be at least min_size ({self.min_size!r})")
-        check_range(self, "min_aspect", 0)
-        check_range(self, "max_aspect", 0)
-        if 0 < self.max_aspect < self.min_aspect:
-            raise SettingsError(
-                "max_aspect", f"{self.max_aspect!r} given, must be at least min_aspect ({self.min_aspect!r})"
-            )
-        check_range(self, "max_pixels", 1)
-        check_range(self, "workers", 0, 1024)
-        check_range(self, "process_timeout", 0.01, _LONGEST)
-        check_range(self, "worker_memory", 256 * MB)
-
-    @property
-    def box(self) -> tuple[int, int]:
-        """The size as width and height."""
-        return _pair(self.size)
-
-    @property
-    def picky(self) -> bool:
-        """True if pictures are chosen by their size or shape."""
-        return bool(self.min_size or self.max_size or self.min_aspect or self.max_aspect)
-
-    def unwanted(self, width: int, height: int) -> tuple[Reason, str] | None:
-        """Why a picture of this size, as a viewer shows it, is not taken; None if it is."""
-        least, most = _pair(self.min_size), _pair(self.max_size)
-        aspect = width / height if height else 0.0
-        told = f"{width}x{height}"
-        if width < least[0] or height < least[1]:
-            return Reason.TOO_SMALL, f"{told}, at least {least[0]}x{least[1]} wanted"
-        if self.max_size and (width > most[0] or height > most[1]):
-            return Reason.TOO_BIG, f"{told}, at most {most[0]}x{most[1]} wanted"
-        if aspect < self.min_aspect:
-            return Reason.WRONG_ASPECT, f"{told} is {aspect:.3g}, at least {self.min_aspect:g} wanted"
-        if self.max_aspect and aspect > self.max_aspect:
-            return Reason.WRONG_ASPECT, f"{told} is {aspect:.3g}, at most {self.max_aspect:g} wanted"
-        return None
-
-
-def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
-    return size if isinstance(size, tuple) else (size, size)
 
 
 @dataclass(frozen=True)

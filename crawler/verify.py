@@ -6,14 +6,15 @@ import asyncio
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import Literal
 
 from crawler.errors import RunLocked
 from crawler.model import Fetched, Miss, Record, Target
+from crawler.picture_settings import EXTRA_FORMATS, FORMATS, ProcessSettings
 from crawler.process.pool import WorkerPool
-from crawler.settings import ProcessSettings
 from crawler.state.reader import RunReader
 from crawler.state.repair import forget
 
@@ -49,7 +50,8 @@ async def verify(folder: Path, repair: bool = False) -> Checked:
     if status.running:
         raise RunLocked(f"{folder}: a run is using this folder ({status.running}); verify it when the run has ended")
     faults = []
-    async with WorkerPool(ProcessSettings(encode="original", max_pixels=_ANY_SIZE)) as pool:
+    settings = ProcessSettings(encode="original", max_pixels=_ANY_SIZE, formats=_formats())
+    async with WorkerPool(settings) as pool:
         records = reader.records()
         while batch := await asyncio.to_thread(lambda: list(islice(records, _AT_ONCE))):
             found = await asyncio.gather(*(_check(folder, record, pool) for record in batch))
@@ -57,6 +59,11 @@ async def verify(folder: Path, repair: bool = False) -> Checked:
     if repair and faults:
         await asyncio.to_thread(forget, folder, [fault.record for fault in faults])
     return Checked(status.stored, faults)
+
+
+def _formats() -> tuple[str, ...]:
+    """All formats that can be opened here."""
+    return (*FORMATS, *(EXTRA_FORMATS if find_spec("pillow_heif") else ()))
 
 
 async def _check(folder: Path, record: Record, pool: WorkerPool) -> Fault | None:

@@ -14,7 +14,7 @@ from crawler.settings import GROUPS
 
 HEAD = """# Settings
 
-Written by `python -m docs.make_settings` from `crawler/settings.py`. Do not edit by hand.
+Written by `python -m docs.make_settings` from `crawler/settings.py` and `crawler/picture_settings.py`. Do not edit by hand.
 
 Every setting is a flag, a key of the TOML file given with `--config`, an environment variable, and an argument of
 `Settings.of(...)`: `per_host` is `--per-host 4`, `per-host = 4`, `CRAWLER_PER_HOST=4` and `per_host=4`.
@@ -39,7 +39,7 @@ def _group(name: str, group: type[Any]) -> str:
 
 def _helps(group: type[Any]) -> dict[str, str]:
     """The text below each field, in one line."""
-    tree = ast.parse(inspect.getsource(settings))
+    tree = ast.parse(inspect.getsource(inspect.getmodule(group) or settings))
     body = next(node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == group.__name__)
     found = {}
     for field, text in pairwise(body):

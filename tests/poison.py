@@ -6,12 +6,13 @@ import os
 import signal
 import time
 
+from crawler.model import Sample
 from crawler.process import worker
 from crawler.process.lane import Results
 
 
-def work(bodies: list[bytes]) -> Results:
-    """Like `crawler.process.worker.work`, but `SEGV`, `KILL`, `EXIT`, `HANG` do what they say, `SLOW` takes its time first."""
+def work(bodies: list[bytes], samples: list[Sample | None] | None = None) -> Results:
+    """Like the work of a worker, but `SEGV`, `KILL`, `EXIT`, `HANG` do what they say, `SLOW` takes its time first."""
     results: Results = []
     for body in bodies:
         _act(body)
@@ -27,7 +28,7 @@ def _act(body: bytes) -> None:
     elif body.startswith(b"EXIT"):
         os._exit(3)
     elif body.startswith(b"HANG"):
-        worker._start_timer(worker._settings.process_timeout)
+        worker._start_timer(worker._job.settings.process_timeout)
         while True:
             pass
     elif body.startswith(b"SLOW"):

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
+from crawler.picture_settings import Fit
 from crawler.process.geometry import Plan, Size, plan
-from crawler.settings import Fit
 
 FITS: tuple[Fit, ...] = get_args(Fit)
 BOX = (200, 100)

@@ -20,7 +20,7 @@ from crawler import Crawler, Outcome, Reason, Settings
 from crawler.dimensions import ENOUGH, dimensions
 from crawler.errors import SettingsError
 from crawler.fetch.peek import Peek
-from crawler.process.decode import FORMATS
+from crawler.picture_settings import FORMATS
 from crawler.settings import ProcessSettings
 from tests.cli import crawler
 from tests.conftest import third_party
@@ -205,7 +205,7 @@ def test_a_damaged_header_is_told_as_pillow_reads_it_or_not_at_all(data: bytes) 
     check_any(data)
     found = dimensions(data)
     try:
-        with Image.open(BytesIO(data), formats=FORMATS) as opened:
+        with Image.open(BytesIO(data), formats=[name.upper() for name in FORMATS]) as opened:
             size = opened.size
     except Exception:
         return

@@ -9,15 +9,16 @@ import pytest
 from PIL import Image
 
 from crawler.process import worker
+from crawler.process.job import Done, Job
 from crawler.settings import ProcessSettings
 from tests.servers.pictures import gif, jpeg, png, quadrant_names, quadrants, webp
 
 UPRIGHT = ("red", "green", "blue", "yellow")
 
 
-def changed(body: bytes, monkeypatch: pytest.MonkeyPatch, **flags: Any) -> tuple[Image.Image, worker.Done]:
+def changed(body: bytes, monkeypatch: pytest.MonkeyPatch, **flags: Any) -> tuple[Image.Image, Done]:
     """One picture as a worker would change it."""
-    monkeypatch.setattr(worker, "_settings", ProcessSettings(**flags))
+    monkeypatch.setattr(worker, "_job", Job(ProcessSettings(**flags)))
     (result,) = worker.work([body])
     if len(result) == 2:
         raise AssertionError(result)
@@ -96,17 +97,17 @@ def test_original_keeps_the_bytes(body: bytes, name: str, monkeypatch: pytest.Mo
 @pytest.mark.parametrize("fit", ["outside", "contain"])
 def test_a_result_that_would_be_a_bomb_is_refused(fit: str, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = ProcessSettings(size=60_000, fit=fit, upscale=True)  # type: ignore[arg-type]
-    monkeypatch.setattr(worker, "_settings", settings)
+    monkeypatch.setattr(worker, "_job", Job(settings))
     (result,) = worker.work([jpeg(8, 600)])
     assert result[0] == "too_many_pixels"
 
 
 @pytest.mark.parametrize("encode", ["jpeg", "webp"])
-def test_colours_stay_what_their_profile_says(encode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_profile_is_kept_when_it_is_asked_for(encode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from PIL import ImageCms
 
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     body = BytesIO()
     Image.open(BytesIO(jpeg(64, 48))).save(body, "JPEG", icc_profile=profile)
-    picture, _ = changed(body.getvalue(), monkeypatch, size=32, encode=encode)
+    picture, _ = changed(body.getvalue(), monkeypatch, size=32, encode=encode, keep=("icc",))
     assert picture.info["icc_profile"] == profile

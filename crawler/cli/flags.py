@@ -11,15 +11,23 @@ from cyclopts import Parameter, Token
 
 from crawler.checks import parse_header
 from crawler.errors import SettingsError
-from crawler.settings import (  # noqa: F401 - cyclopts resolves inherited annotations in this module
+from crawler.picture_settings import (  # noqa: F401 - cyclopts resolves inherited annotations in this module
+    FORMATS,
+    Encode,
+    Filter,
+    Fit,
+    Gravity,
+    Mode,
+    ProcessSettings,
+    Subsampling,
+    Truncated,
+)
+from crawler.settings import (  # noqa: F401
     DEFAULT_NAME,
     GROUPS,
-    Encode,
     FetchSettings,
-    Fit,
     FrontierSettings,
     InputSettings,
-    ProcessSettings,
     Resolver,
     Settings,
     StoreFormat,
@@ -83,6 +91,9 @@ def _lines(_: object, value: str, delimiter: str | None = None) -> list[str]:
 Texts = Annotated[tuple[str, ...], Parameter(negative="", consume_multiple=False, env_var_split=_lines)]
 
 
+Names = Annotated[tuple[str, ...], Parameter(negative="", consume_multiple=False)]
+
+
 @dataclass(frozen=True)
 class InputFlags(InputSettings):
     # Positional: they stand in the signature of the command.
@@ -111,7 +122,14 @@ class FetchFlags(FetchSettings):
 
 @dataclass(frozen=True)
 class ProcessFlags(ProcessSettings):
+    variant: Names = ()
     quality: Whole = ProcessSettings.quality
+    compression: Whole = ProcessSettings.compression
+    frames: str = "first"
+    keep: Names = ()
+    formats: Names = FORMATS
+    min_bytes: Amount = ProcessSettings.min_bytes
+    transform: str = ""
     workers: Whole = ProcessSettings.workers
     size: Size = ProcessSettings.size
     min_size: Size = ProcessSettings.min_size

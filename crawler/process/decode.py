@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 
 from PIL import (  # the plugins are named so that a worker loads these and not all forty
@@ -12,6 +15,7 @@ from PIL import (  # the plugins are named so that a worker loads these and not 
     GifImagePlugin,
     IcoImagePlugin,
     Image,
+    ImageFile,
     Jpeg2KImagePlugin,
     JpegImagePlugin,
     PngImagePlugin,
@@ -27,11 +31,15 @@ PLUGINS = (
     AvifImagePlugin, BmpImagePlugin, GifImagePlugin, IcoImagePlugin, Jpeg2KImagePlugin,
     JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin,
 )  # fmt: skip
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "ICO", "TIFF", "AVIF", "JPEG2000")
-"""What is opened at all. An allow-list: Pillow knows forty formats, and one of them starts Ghostscript."""
+_NAMES = {
+    "jpeg": "JPEG", "png": "PNG", "webp": "WEBP", "gif": "GIF", "bmp": "BMP", "ico": "ICO", "tiff": "TIFF", "avif": "AVIF",
+    "jpeg2000": "JPEG2000", "heif": "HEIF",
+}  # fmt: skip
+"""Our names of the formats, and Pillow's."""
+_OURS = {theirs: ours for ours, theirs in _NAMES.items()} | {"MPO": "jpeg", "HEIC": "heif", "HEIF": "heif"}
 
-_ORIENTATION = 0x0112
-_TURN = {
+ORIENTATION = 0x0112
+_TURN: dict[object, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -40,7 +48,7 @@ _TURN = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_BROKEN = (
+BROKEN = (
     OSError, SyntaxError, ValueError, RuntimeError, IndexError, KeyError, TypeError, AttributeError,
     OverflowError, EOFError, struct.error, zlib.error, Image.DecompressionBombError,
 )  # fmt: skip
@@ -55,18 +63,35 @@ class Refused(Exception):
         self.reason = reason
 
 
-def open_picture(data: bytes, max_pixels: int) -> Image.Image:
+def allow(formats: tuple[str, ...], max_pixels: int) -> tuple[str, ...]:
+    """Prepare this process for some formats; returns Pillow's names of them. Pillow also looks at the size of a picture
+    inside another one, such as in an ICO, before it is decoded.
+    """
+    Image.MAX_IMAGE_PIXELS = -(-max_pixels // 2)  # an error from twice that on
+    AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # the other cores have workers of their own
+    if "heif" in formats:
+        import pillow_heif
+
+        pillow_heif.options.DECODE_THREADS = 1
+        pillow_heif.register_heif_opener(thumbnails=False)
+    return tuple(_NAMES[name] for name in formats)
+
+
+def open_picture(data: bytes, formats: tuple[str, ...], max_pixels: int) -> Image.Image:
     """Open a picture without decoding it.
+
+    Args:
+        formats: Pillow's names of those that are taken.
 
     Raises:
         Refused: not a picture, a format that is not on the list, more than `max_pixels`, or a broken header.
     """
     try:
-        picture = Image.open(BytesIO(data), formats=FORMATS)
+        picture = Image.open(BytesIO(data), formats=formats)
     except UnidentifiedImageError:
-        raise _unidentified(data) from None
-    except _BROKEN as error:
-        raise Refused(Reason.DECODE, words(error)) from None
+        raise _unidentified(data, formats) from None
+    except BROKEN as error:
+        raise refused(error) from None
     width, height = picture.size
     if width * height > max_pixels:
         raise Refused(Reason.TOO_MANY_PIXELS, f"{width}x{height} is {width * height} pixels, {max_pixels} allowed")
@@ -82,8 +107,27 @@ def load(picture: Image.Image) -> None:
     """
     try:
         picture.load()
-    except _BROKEN as error:
-        raise Refused(Reason.TRUNCATED if _cut_off(error) else Reason.DECODE, words(error)) from None
+    except BROKEN as error:
+        raise refused(error) from None
+
+
+@contextmanager
+def load_rest() -> Iterator[None]:
+    """Within, what there is of a picture that is cut off is decoded, and the rest is blank."""
+    ImageFile.LOAD_TRUNCATED_IMAGES = True
+    try:
+        yield
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = False
+
+
+def refused(error: Exception) -> Refused:
+    """What an error of Pillow means."""
+    if isinstance(error, Image.DecompressionBombError):
+        told = re.search(r"\((\d+) pixels\)", str(error))
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        return Refused(Reason.TOO_MANY_PIXELS, f"{told[1] if told else 'too many'} pixels, {most} allowed")
+    return Refused(Reason.TRUNCATED if _cut_off(error) else Reason.DECODE, words(error))
 
 
 def shrink_on_load(picture: Image.Image, size: tuple[int, int]) -> None:
@@ -93,22 +137,26 @@ def shrink_on_load(picture: Image.Image, size: tuple[int, int]) -> None:
 
 
 def turn_of(picture: Image.Image) -> Image.Transpose | None:
-    """How the picture must be turned to stand upright (EXIF orientation 2 to 8), None if it stands."""
-    if picture.format != "TIFF" and not ("exif" in picture.info or "xmp" in picture.info):
-        return None  # reading the tags costs more than all else here, and most pictures have none
+    """How the picture must be turned to stand upright (EXIF orientation 2 to 8), None if it stands. What XMP says of it is
+    not looked at, as in browsers.
+    """
     try:
-        return _TURN.get(picture.getexif().get(_ORIENTATION, 1))
-    except _BROKEN:
+        if isinstance(picture, TiffImagePlugin.TiffImageFile):
+            return _TURN.get(picture.tag_v2.get(ORIENTATION, 1))
+        block = picture.info.get("exif")
+        if not block:
+            return None
+        exif = Image.Exif()
+        exif.load(block)
+        return _TURN.get(exif.get(ORIENTATION, 1))
+    except BROKEN:
         return None  # a broken EXIF block spoils no picture
 
 
-def swaps_sides(turn: Image.Transpose | None) -> bool:
-    return turn in (_TURN[5], _TURN[6], _TURN[7], _TURN[8])
-
-
 def format_name(picture: Image.Image) -> str:
-    """Format of an opened picture in lower case. A JPEG that carries more pictures (MPO) is a JPEG."""
-    return {"MPO": "jpeg"}.get(picture.format or "", (picture.format or "").lower())
+    """Our name of an opened picture's format. A JPEG that carries more pictures (MPO) is a JPEG."""
+    theirs = picture.format or ""
+    return _OURS.get(theirs) or theirs.lower()
 
 
 def words(error: BaseException) -> str:
@@ -116,12 +164,14 @@ def words(error: BaseException) -> str:
     return " ".join((str(error) or type(error).__name__).split())[:200]
 
 
-def _unidentified(data: bytes) -> Refused:
+def _unidentified(data: bytes, formats: tuple[str, ...]) -> Refused:
     known = sniff(data)
-    if known in FORMATS:
+    ours = _OURS.get(known)
+    if ours and _NAMES[ours] in formats:
         return Refused(Reason.DECODE, f"starts like {known}, but cannot be opened")
     if known:
-        return Refused(Reason.UNSUPPORTED_FORMAT, f"{known} is not among {', '.join(FORMATS)}")
+        taken = ", ".join(_OURS[name] for name in formats)
+        return Refused(Reason.UNSUPPORTED_FORMAT, f"{known} is not among the formats that are taken: {taken}")
     return Refused(Reason.NOT_IMAGE, f"starts with {data[:24]!r}")
 
 

@@ -1,4 +1,4 @@
-"""A picture to the bytes that are stored."""
+"""Pictures to the bytes that are stored."""
 
 from __future__ import annotations
 
@@ -7,34 +7,58 @@ from typing import Any
 
 from PIL import Image
 
-from crawler.settings import ProcessSettings
+from crawler.picture_settings import Encode, ProcessSettings
+from crawler.process.frames import Timing
 
 EXTENSIONS = {
     "jpeg": "jpg", "png": "png", "webp": "webp", "gif": "gif", "bmp": "bmp", "ico": "ico",
-    "tiff": "tif", "avif": "avif", "jpeg2000": "jp2",
+    "tiff": "tif", "avif": "avif", "jpeg2000": "jp2", "heif": "heic",
 }  # fmt: skip
 """Ending of a file by format."""
 
-_LARGEST_PROFILE = 512 * 1024
+_SUBSAMPLING = {"420": "4:2:0", "422": "4:2:2", "444": "4:4:4"}
+_LONGEST_GIF = 65_535 * 10
 
 
-def encode(picture: Image.Image, settings: ProcessSettings, profile: bytes | None) -> bytes:
-    """Encode as `settings.encode` says.
+def options_of(encode: Encode, settings: ProcessSettings) -> dict[str, Any]:
+    """What Pillow's encoder of a format is told."""
+    sampling = _SUBSAMPLING[settings.subsampling]
+    told: dict[str, dict[str, Any]] = {
+        "jpeg": {"quality": settings.quality, "subsampling": sampling, "progressive": settings.progressive},
+        "webp": {"quality": settings.quality, "lossless": settings.lossless},
+        "avif": {"quality": settings.quality, "subsampling": sampling, "max_threads": 1},
+        "png": {"compress_level": settings.compression},
+    }
+    return told.get(encode, {})
+
+
+def encode(
+    frames: list[Image.Image], encode: Encode, options: dict[str, Any], timing: Timing | None, tags: dict[str, Any]
+) -> bytes:
+    """Encode one picture, or an animation if there are more frames than one.
 
     Args:
-        profile: ICC profile of the pixels. Kept, so that colours stay what they are; EXIF and all else is left out.
+        options: from `options_of`.
+        tags: metadata of the source that is kept.
     """
-    options: dict[str, Any] = {"quality": settings.quality} if settings.encode != "png" else {}
-    if profile and len(profile) <= _LARGEST_PROFILE:
-        options["icc_profile"] = profile
-    picture.info = {}  # Pillow writes comments and tags of the source that stand here
+    for frame in frames:
+        frame.info = {}  # Pillow writes comments and tags of the source that stand here
     out = BytesIO()
-    picture.save(out, settings.encode, **options)
+    if len(frames) > 1 and timing is not None:
+        options = options | _played(frames, encode, timing)
+    frames[0].save(out, encode, **options, **tags)
     return out.getvalue()
 
 
-def profile_of(source: Image.Image, result: Image.Image) -> bytes | None:
-    """The ICC profile of the source if the pixels of the result are still described by it."""
-    same = source.mode[:3] == result.mode[:3] or (source.mode == "P" and result.mode.startswith("RGB"))
-    profile = source.info.get("icc_profile")
-    return profile if same and isinstance(profile, bytes) else None
+def _played(frames: list[Image.Image], encode: Encode, timing: Timing) -> dict[str, Any]:
+    """What the encoder of an animation is told. A GIF that plays once has no loop extension, and counts repeats."""
+    told: dict[str, Any] = {"save_all": True, "append_images": frames[1:], "duration": timing.durations}
+    if encode == "gif":
+        told["duration"] = [min(duration, _LONGEST_GIF) for duration in timing.durations]
+        if any(frame.mode in ("LA", "RGBA") for frame in frames):
+            told["disposal"] = 2  # or what was there before shows through
+        if timing.plays != 1:
+            told["loop"] = max(0, timing.plays - 1) if timing.plays else 0
+    else:
+        told["loop"] = min(timing.plays, 65_535)
+    return told

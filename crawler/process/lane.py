@@ -14,13 +14,16 @@ from multiprocessing import resource_tracker
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 
+from crawler.errors import SettingsError
+from crawler.model import Sample
+from crawler.picture_settings import ProcessSettings
 from crawler.process import worker
-from crawler.settings import ProcessSettings
+from crawler.process.job import Done
 
 _START_SECONDS = 60.0
 
-Results = list[worker.Done | worker.Failed]
-Work = Callable[[list[bytes]], Results]
+Results = list[Done | worker.Failed]
+Work = Callable[[list[bytes], list[Sample | None] | None], Results]
 
 
 def worker_context() -> BaseContext:
@@ -48,15 +51,18 @@ class Lane:
         """Start the worker and wait until it answers.
 
         Raises:
+            SettingsError: it cannot find the user's function.
             BrokenProcessPool: it died before it did. OSError, EOFError, RuntimeError: it could not be started.
         """
         await asyncio.to_thread(self._start)
         self.ready = True
 
-    def submit(self, bodies: list[bytes], landed: Callable[[Future[Results]], None]) -> None:
+    def submit(
+        self, bodies: list[bytes], samples: list[Sample | None] | None, landed: Callable[[Future[Results]], None]
+    ) -> None:
         """Queue a batch; `landed` is called in another thread when it is done or the worker is gone."""
         assert self._executor is not None
-        self._executor.submit(self._work, bodies).add_done_callback(landed)
+        self._executor.submit(self._work, bodies, samples).add_done_callback(landed)
 
     async def bury(self) -> int | None:
         """Clear away a dead worker. Returns its exit code, negative for a signal, None if it is not known."""
@@ -79,7 +85,9 @@ class Lane:
         with _no_interrupt():
             self._executor = ProcessPoolExecutor(1, self._context, worker.setup, (self._settings,))
             first = self._executor.submit(worker.ready)
-        pid = first.result(_START_SECONDS)
+        pid, trouble = first.result(_START_SECONDS)
+        if trouble:
+            raise SettingsError("transform", trouble)
         _close_spare_ends(self._executor)
         # active_children is the public way to the process object, which knows how it will have ended.
         self._process = next((child for child in multiprocessing.active_children() if child.pid == pid), None)

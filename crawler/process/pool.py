@@ -14,11 +14,12 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from types import TracebackType
 
-from crawler.errors import WorkersFailed
-from crawler.model import Fetched, Miss, Picture, Reason
+from crawler.errors import CrawlerError, SettingsError, WorkersFailed
+from crawler.model import Fetched, Miss, Picture, Reason, Sample
+from crawler.picture_settings import ProcessSettings
+from crawler.process.job import Done
 from crawler.process.lane import BrokenProcessPool, Lane, Results, Work, worker_context
-from crawler.process.worker import Done, Failed, work
-from crawler.settings import ProcessSettings
+from crawler.process.worker import Failed, work
 
 BATCH_ITEMS = 8
 BATCH_BYTES = 4 * 1024 * 1024
@@ -61,7 +62,7 @@ class WorkerPool:
         self._tasks: set[asyncio.Task[None]] = set()
         self._feeding = False
         self._closing = False
-        self._failure: WorkersFailed | None = None
+        self._failure: CrawlerError | None = None
 
     @property
     def size(self) -> int:
@@ -73,6 +74,8 @@ class WorkerPool:
         self._watch = self._loop.create_task(self._end_overdue(), name="crawler-worker-watch")
         for lane in self._lanes:
             self._spawn(lane)
+        if self._settings.transform:
+            await self._find_function()
         return self
 
     async def __aexit__(
@@ -83,6 +86,13 @@ class WorkerPool:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._watch.cancel()
         await asyncio.gather(*(lane.end() for lane in self._lanes), return_exceptions=True)
+
+    async def _find_function(self) -> None:
+        """Wait for the first worker, which says whether it has the user's function: before anything is fetched."""
+        await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        if isinstance(self._failure, SettingsError):
+            await self.__aexit__(None, None, None)
+            raise self._failure
 
     async def process(self, fetched: Fetched) -> Picture | Miss:
         if self._failure is not None:
@@ -146,9 +156,14 @@ class WorkerPool:
 
         self._at[lane].append(batch)
         try:
-            lane.submit([job.fetched.body for job in batch], landed)
+            lane.submit([job.fetched.body for job in batch], self._samples(batch), landed)
         except BrokenProcessPool:
             self._crashed(lane)
+
+    def _samples(self, batch: _Batch) -> list[Sample | None] | None:
+        if not self._settings.transform and not self._settings.verify_hash:
+            return None
+        return [sample_of(job.fetched, self._settings) for job in batch]
 
     def _landed(self, lane: Lane, generation: int, batch: _Batch, future: Future[Results]) -> None:
         if generation != lane.generation or not lane.ready:
@@ -158,7 +173,7 @@ class WorkerPool:
             return
         self._at[lane].remove(batch)
         for job, result in zip(batch, future.result(), strict=True):
-            self._resolve(job, _outcome(job.fetched, result))
+            self._resolve(job, outcome_of(job.fetched, result))
         self._feed()
 
     def _resolve(self, job: _Job, outcome: Picture | Miss) -> None:
@@ -192,6 +207,10 @@ class WorkerPool:
                 return
             try:
                 await lane.start()
+            except SettingsError as error:
+                await lane.end()
+                self._fail(error)
+                return
             except Exception:  # many kinds, by what died when: the worker, its server, the pipe between
                 code = await lane.bury()
             else:
@@ -218,21 +237,33 @@ class WorkerPool:
 
     def _give_up(self, code: int | None) -> None:
         """No worker will start: say so to all that wait, rather than let them wait for ever."""
-        self._failure = WorkersFailed(
+        failure = WorkersFailed(
             f"worker processes end {_ending(code)} as soon as they start. A program that embeds the crawler needs "
             'its start under `if __name__ == "__main__":`; otherwise check --worker-memory and the memory of this machine'
         )
+        self._fail(failure)
+
+    def _fail(self, failure: CrawlerError) -> None:
+        self._failure = failure
         waiting = [*self._queue, *(job for batches in self._at.values() for batch in batches for job in batch)]
         self._queue.clear()
         for job in waiting:
             if not job.future.done():
-                job.future.set_exception(self._failure)
+                job.future.set_exception(failure)
 
 
-def _outcome(fetched: Fetched, result: Done | Failed) -> Picture | Miss:
+def sample_of(fetched: Fetched, settings: ProcessSettings) -> Sample | None:
+    """What a worker is told of a picture beside its bytes, where the settings need that."""
+    if not settings.transform and not settings.verify_hash:
+        return None
+    return Sample(fetched.target.index, fetched.target.url, fetched.target.columns)
+
+
+def outcome_of(fetched: Fetched, result: Done | Failed) -> Picture | Miss:
+    """What a worker's answer means for the target of a body."""
     if len(result) == 2:
         return Miss(fetched.target, Reason(result[0]), result[1], fetched.status)
-    data, name, extension, width, height, original_width, original_height, source, sha256 = result
+    data, name, extension, width, height, original_width, original_height, source, sha256, more = result
     return Picture(
         fetched=replace(fetched, body=b""),  # whoever holds the picture does not hold the source too
         data=fetched.body if data is None else data,
@@ -245,6 +276,7 @@ def _outcome(fetched: Fetched, result: Done | Failed) -> Picture | Miss:
         original_format=source,
         sha256=sha256,
         untouched=data is None,
+        **(more._asdict() if more is not None else {}),
     )
 
 

@@ -1,109 +1,145 @@
-"""One picture through the whole change: turn upright, crop, scale, pad, and the mode that the output can hold."""
+"""A decoded frame to a picture of the size that is wanted: crop, scale, turn upright, sRGB, background, padding."""
 
 from __future__ import annotations
 
-from PIL import Image
+from PIL import Image, ImageColor
 
 from crawler.model import Reason
-from crawler.process.decode import Refused, load, shrink_on_load, swaps_sides, turn_of
-from crawler.process.geometry import Plan, Size, plan
-from crawler.settings import ProcessSettings
+from crawler.picture_settings import Output, ProcessSettings
+from crawler.process.colour import flattened, is_grey, to_srgb
+from crawler.process.decode import Refused
+from crawler.process.geometry import ANCHORS, Box, Plan, Size, lying, lying_box, plan
 
-_FILTER = Image.Resampling.HAMMING
 _MARGIN = 2.0
 """How much larger than its target a JPEG is decoded at least. Its own scaling is a box filter that aliases where the
 result is near its size: 2.0 with HAMMING is closer to a full-size LANCZOS than 1.0 with LANCZOS, at the same cost
 (benchmarks/README.md)."""
 _GAP = 3.0
 """How much larger than its target any other picture may be before the filter: a cheap box filter does the rest."""
-_WHITE: dict[str, float | tuple[float, ...]] = {
-    "L": 255,
-    "RGB": (255, 255, 255),
-    "RGBA": (255, 255, 255, 0),
-    "LA": (255, 0),
-}
+_FILTERS = {
+    "lanczos": Image.Resampling.LANCZOS, "bicubic": Image.Resampling.BICUBIC, "hamming": Image.Resampling.HAMMING,
+    "bilinear": Image.Resampling.BILINEAR, "box": Image.Resampling.BOX, "nearest": Image.Resampling.NEAREST,
+}  # fmt: skip
+_LOOKED_AT = 256
+"""Longest side, in pixels, of the picture in which the busiest part is looked for."""
+_STEPS = 24
 
 
-def transform(picture: Image.Image, settings: ProcessSettings) -> tuple[Image.Image, Size]:
-    """Decode and change an opened picture as the settings say.
+def planned(upright: Size, output: Output, settings: ProcessSettings, frames: int = 1) -> Plan:
+    """The plan for an output of some frames.
 
-    Returns:
-        The picture in mode L or RGB (LA or RGBA too where the output keeps transparency), and the upright size of the source.
+    Raises:
+        Refused: the result would have more pixels than are allowed.
     """
-    turn = turn_of(picture)
-    upright = picture.size[::-1] if swaps_sides(turn) else picture.size
-    todo = plan(upright, settings.box, settings.fit, settings.upscale)
+    anchor = ANCHORS.get(settings.gravity, ANCHORS["center"])
+    todo = plan(upright, output.box, output.fit, settings.upscale, anchor)
     width, height = todo.canvas or todo.size
-    if width * height > settings.max_pixels:
-        raise Refused(Reason.TOO_MANY_PIXELS, f"would be {width}x{height}, {settings.max_pixels} pixels allowed")
-    if todo.size != upright:
-        shrink_on_load(picture, _lying(_decoded_size(todo, upright), turn))
-    load(picture)
-    changed = _simple_mode(picture, keeps_alpha=settings.encode != "jpeg")
-    changed = _scaled(changed, todo, upright, turn)
+    if width * height * frames > settings.max_pixels:
+        told = f"{frames} frames of {width}x{height}" if frames > 1 else f"{width}x{height}"
+        raise Refused(Reason.TOO_MANY_PIXELS, f"would be {told}, {settings.max_pixels} pixels allowed")
+    return todo
+
+
+def size_to_decode(plans: list[Plan], upright: Size, turn: Image.Transpose | None) -> Size | None:
+    """How large the source must be decoded at least, as it lies, so that the largest output is made from enough pixels;
+    None if it must be whole.
+    """
+    across = down = 0.0
+    for todo in plans:
+        left, top, right, bottom = todo.crop or (0, 0, *upright)
+        across = max(across, todo.size[0] / (right - left))
+        down = max(down, todo.size[1] / (bottom - top))
+    if across * _MARGIN > 1 or down * _MARGIN > 1:
+        return None
+    return lying((round(upright[0] * across * _MARGIN), round(upright[1] * down * _MARGIN)), turn)
+
+
+def rendered(
+    picture: Image.Image,
+    todo: Plan,
+    upright: Size,
+    turn: Image.Transpose | None,
+    profile: bytes | None,
+    output: Output,
+    settings: ProcessSettings,
+    notes: list[str],
+) -> Image.Image:
+    """One output of a simple picture (L, LA, RGB, RGBA), as it lies in the file, perhaps decoded smaller than `upright`.
+
+    Args:
+        profile: ICC profile of its pixels, None for sRGB or where they stay as they are.
+    """
+    changed = _scaled(picture, todo, upright, turn, settings.filter)
     if turn is not None:
         changed = changed.transpose(turn)
-    return _padded(changed, todo), upright
+    if profile is not None:
+        changed = to_srgb(changed, profile, notes)
+    if changed.mode in ("LA", "RGBA") and output.encode == "jpeg":
+        changed = flattened(changed, _background(settings))
+    if settings.mode == "rgb" and changed.mode in ("L", "LA"):
+        changed = changed.convert("RGB" if changed.mode == "L" else "RGBA")
+    return changed if todo.canvas is None else _padded(changed, todo.canvas, _background(settings))
 
 
-def _decoded_size(todo: Plan, upright: Size) -> Size:
-    """How large the whole source must be decoded so that the part we keep exceeds its target by the margin."""
-    left, top, right, bottom = todo.crop or (0, 0, *upright)
-    across, down = todo.size[0] / (right - left), todo.size[1] / (bottom - top)
-    return round(upright[0] * across * _MARGIN), round(upright[1] * down * _MARGIN)
-
-
-def _lying(size: Size, turn: Image.Transpose | None) -> Size:
-    """A size of the upright picture as it lies in the file."""
-    return size[::-1] if swaps_sides(turn) else size
-
-
-def _scaled(picture: Image.Image, todo: Plan, upright: Size, turn: Image.Transpose | None) -> Image.Image:
-    """Scale before turning: there are fewer pixels to turn afterwards."""
-    size = _lying(todo.size, turn)
+def busiest(picture: Image.Image, todo: Plan, upright: Size, turn: Image.Transpose | None) -> Plan:
+    """The same plan for the part of the picture in which most is to be seen: whose grey levels have the most entropy."""
     if todo.crop is None:
-        return picture if picture.size == size else picture.resize(size, _FILTER, reducing_gap=_GAP)
+        return todo
+    scale = min(1.0, _LOOKED_AT / max(picture.size))
+    size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
+    small = picture.convert("RGB").convert("L") if picture.mode not in ("L", "RGB") else picture.convert("L")
+    small = small.resize(size, Image.Resampling.BOX)
+    if turn is not None:
+        small = small.transpose(turn)
     left, top, right, bottom = todo.crop
-    if swaps_sides(turn):  # the crop is in the middle, so turning it is swapping its sides
-        left, top, right, bottom = top, left, bottom, right
-    across = picture.width / (upright[1] if swaps_sides(turn) else upright[0])
-    down = picture.height / (upright[0] if swaps_sides(turn) else upright[1])
+    room = upright[0] - (right - left), upright[1] - (bottom - top)
+    across, down = small.width / upright[0], small.height / upright[1]
+    best: tuple[float, float, Box] | None = None
+    for step in range(_STEPS + 1):
+        share = step / _STEPS
+        x, y = room[0] * share, room[1] * share
+        box = x, y, x + right - left, y + bottom - top
+        part = small.crop((round(x * across), round(y * down), round(box[2] * across), round(box[3] * down)))
+        found = part.entropy() if part.width and part.height else 0.0, -abs(share - 0.5), box
+        if best is None or found[:2] > best[:2]:  # the middle where nothing tells them apart
+            best = found
+    assert best is not None
+    return Plan(todo.size, best[2], todo.canvas)
+
+
+def _scaled(picture: Image.Image, todo: Plan, upright: Size, turn: Image.Transpose | None, filter: str) -> Image.Image:
+    """Scale before turning: there are fewer pixels to turn afterwards. Pillow resizes premultiplied where there is alpha."""
+    size = lying(todo.size, turn)
+    if todo.crop is None:
+        return (
+            picture if picture.size == size else picture.resize(size, _filter(filter, todo, upright), reducing_gap=_GAP)
+        )
+    left, top, right, bottom = lying_box(todo.crop, upright, turn)
+    wide, high = lying(upright, turn)
+    across, down = picture.width / wide, picture.height / high
     box = left * across, top * down, min(right * across, picture.width), min(bottom * down, picture.height)
-    return picture.resize(size, _FILTER, box=box, reducing_gap=_GAP)
+    return picture.resize(size, _filter(filter, todo, upright), box=box, reducing_gap=_GAP)
 
 
-def _simple_mode(picture: Image.Image, keeps_alpha: bool) -> Image.Image:
-    """The picture as L, RGB, LA or RGBA; transparency laid on white where the output cannot keep it."""
-    mode = picture.mode
-    if mode in ("L", "RGB") and "transparency" not in picture.info:
-        return picture
-    if mode.startswith(("I", "F")):
-        return _eight_bits(picture)
-    if mode in ("LA", "La", "RGBA", "RGBa", "PA") or "transparency" in picture.info:
-        alpha = picture.convert("LA" if mode in ("LA", "La", "L") else "RGBA")
-        return alpha if keeps_alpha else _flattened(alpha)
-    return picture.convert("L" if mode in ("1", "L") else "RGB")
+def _filter(name: str, todo: Plan, upright: Size) -> Image.Resampling:
+    if name != "auto":
+        return _FILTERS[name]
+    left, top, right, bottom = todo.crop or (0, 0, *upright)
+    grows = todo.size[0] > right - left or todo.size[1] > bottom - top
+    return Image.Resampling.LANCZOS if grows else Image.Resampling.HAMMING
 
 
-def _flattened(picture: Image.Image) -> Image.Image:
-    mode = "L" if picture.mode == "LA" else "RGB"
-    ground = Image.new(mode, picture.size, _WHITE[mode])
-    ground.paste(picture.convert(mode), mask=picture.getchannel("A"))
-    return ground
+def _background(settings: ProcessSettings) -> tuple[int, int, int]:
+    if settings.background == "white":
+        return 255, 255, 255
+    return ImageColor.getrgb(settings.background)[:3]
 
 
-def _eight_bits(picture: Image.Image) -> Image.Image:
-    """16-bit grey to 8 bits by its full range, so that it is neither clipped nor white; float by what it holds."""
-    if picture.mode == "F":
-        low, high = picture.getextrema()
-        scale = 255.0 / (high - low) if high > low else 0.0  # type: ignore[operator]
-        return picture.point(lambda value: value * scale - low * scale).convert("L")  # type: ignore[operator]
-    return picture.convert("I").point(lambda value: value * (1 / 257) + 0.5).convert("L")
-
-
-def _padded(picture: Image.Image, todo: Plan) -> Image.Image:
-    if todo.canvas is None:
-        return picture
-    ground = Image.new(picture.mode, todo.canvas, _WHITE[picture.mode])
-    ground.paste(picture, ((todo.canvas[0] - picture.width) // 2, (todo.canvas[1] - picture.height) // 2))
+def _padded(picture: Image.Image, canvas: Size, background: tuple[int, int, int]) -> Image.Image:
+    if picture.mode == "L" and not is_grey(background):
+        picture = picture.convert("RGB")
+    clear = picture.mode in ("LA", "RGBA")
+    colour = (*background[-len(picture.mode) + 1 :], 0) if clear else background[: len(picture.mode)]
+    ground = Image.new(picture.mode, canvas, colour)
+    ground.paste(picture, ((canvas[0] - picture.width) // 2, (canvas[1] - picture.height) // 2))
     return ground

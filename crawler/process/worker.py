@@ -6,7 +6,6 @@ Limits are the kernel's: a timer for each picture and a ceiling for the memory, 
 from __future__ import annotations
 
 import gc
-import hashlib
 import os
 import signal
 import threading
@@ -14,84 +13,65 @@ import warnings
 from multiprocessing import parent_process
 from multiprocessing.connection import wait
 
-from PIL import Image
+from crawler.model import Reason, Sample
+from crawler.picture_settings import ProcessSettings
+from crawler.process.decode import Refused, words
+from crawler.process.job import Done, Job
 
-from crawler.model import Reason
-from crawler.process.decode import Refused, format_name, load, open_picture, shrink_on_load, swaps_sides, turn_of, words
-from crawler.process.encode import EXTENSIONS, encode, profile_of
-from crawler.process.transform import transform
-from crawler.settings import ProcessSettings
-
-Done = tuple[bytes | None, str, str, int, int, int, int, str, bytes]
-"""data (None: the bytes as they came), format, extension, width, height, upright width and height of the source,
-format of the source, SHA-256 of the source."""
 Failed = tuple[str, str]
 """Name of a Reason and the words."""
 
-_settings = ProcessSettings()
+_job = Job(ProcessSettings())
 
 
 def setup(settings: ProcessSettings) -> None:
     """Prepare this process; called once, when it starts."""
-    global _settings
-    _settings = settings
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what it means
-    Image.MAX_IMAGE_PIXELS = None  # our own limit is checked in open_picture, with a reason of its own
-    warnings.simplefilter("ignore")
     _limit_memory(settings.worker_memory)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    use(settings)
     gc.collect()
     gc.freeze()  # what is loaded now stays: no need to look at it in every collection
 
 
-def ready() -> int:
-    """Identity of this process: the first task of every worker, which proves that it works."""
-    return os.getpid()
+def use(settings: ProcessSettings) -> ProcessSettings:
+    """Work by these settings from now on. Returns those before."""
+    global _job
+    before, _job = _job.settings, Job(settings)
+    return before
 
 
-def work(bodies: list[bytes]) -> list[Done | Failed]:
-    """Process pictures one after the other. A picture that takes longer than `process_timeout` ends this process."""
+def ready() -> tuple[int, str]:
+    """Identity of this process, and why it is of no use (empty: it is): the first task of every worker."""
+    return os.getpid(), _job.trouble
+
+
+def work(bodies: list[bytes], samples: list[Sample | None] | None = None) -> list[Done | Failed]:
+    """Process pictures one after the other. A picture that takes longer than `process_timeout` ends this process.
+
+    Args:
+        samples: what is known of each, where that is needed.
+    """
     results: list[Done | Failed] = []
-    for body in bodies:
-        _start_timer(_settings.process_timeout)
-        try:
-            results.append(_process(body, _settings))
-        except Refused as error:
-            results.append((error.reason.value, str(error)))
-        except MemoryError:
-            results.append((Reason.OUT_OF_MEMORY.value, f"needs more than {_settings.worker_memory} bytes of memory"))
-        except Exception as error:  # a bug or a new kind of bad file must not cost the others of the batch
-            results.append((Reason.DECODE.value, f"{type(error).__name__}: {words(error)}"))
-    _start_timer(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = _job.note
+        for at, body in enumerate(bodies):
+            _start_timer(_job.settings.process_timeout)
+            results.append(_one(body, samples[at] if samples else None))
+        _start_timer(0)
     return results
 
 
-def _process(body: bytes, settings: ProcessSettings) -> Done:
-    picture = open_picture(body, settings.max_pixels)
-    with picture:
-        source_format = format_name(picture)
-        if settings.picky:
-            _check_wanted(picture, settings)
-        if settings.encode == "original":
-            return _proven(picture, body, source_format)
-        changed, upright = transform(picture, settings)
-        data = encode(changed, settings, profile_of(picture, changed))
-    extension = EXTENSIONS[settings.encode]
-    return data, settings.encode, extension, *changed.size, *upright, source_format, hashlib.sha256(body).digest()
-
-
-def _check_wanted(picture: Image.Image, settings: ProcessSettings) -> None:
-    shown = picture.size[::-1] if swaps_sides(turn_of(picture)) else picture.size
-    if (unwanted := settings.unwanted(*shown)) is not None:
-        raise Refused(*unwanted)
-
-
-def _proven(picture: Image.Image, body: bytes, source_format: str) -> Done:
-    """The bytes as they came, after they have been decoded to the end (a JPEG at 1/8: that reads all of its data)."""
-    size, upright = picture.size, picture.size[::-1] if swaps_sides(turn_of(picture)) else picture.size
-    shrink_on_load(picture, (1, 1))
-    load(picture)
-    return None, source_format, EXTENSIONS[source_format], *size, *upright, source_format, hashlib.sha256(body).digest()
+def _one(body: bytes, sample: Sample | None) -> Done | Failed:
+    try:
+        return _job.done(body, sample)
+    except Refused as error:
+        return error.reason.value, str(error)
+    except MemoryError:
+        return Reason.OUT_OF_MEMORY.value, f"needs more than {_job.settings.worker_memory} bytes of memory"
+    except Exception as error:  # a bug or a new kind of bad file must not cost the others of the batch
+        return Reason.DECODE.value, f"{type(error).__name__}: {words(error)}"
 
 
 def _start_timer(seconds: float) -> None:

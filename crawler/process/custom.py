@@ -1,0 +1,73 @@
+"""The user's own function: found in a worker by its name, called with every picture, and held to what it may return."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from PIL import Image
+
+from crawler.model import Reason, Sample
+from crawler.process.decode import Refused, words
+
+Function = Callable[[Image.Image, Sample], object]
+
+
+def find(name: str) -> Function:
+    """The function behind `package.module:function`, as one that takes a picture and a sample.
+
+    Raises:
+        ImportError: there is no such module or function, or it cannot be imported; the text says which.
+    """
+    module_name, _, path = name.partition(":")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())  # as `python -m` has it
+    try:
+        found: Any = importlib.import_module(module_name)
+    except Exception as error:  # whatever a foreign module does when it is imported
+        raise ImportError(f"{module_name} cannot be imported: {type(error).__name__}: {words(error)}") from None
+    for part in path.split("."):
+        if not hasattr(found, part):
+            raise ImportError(f"{module_name} has no function {path}")
+        found = getattr(found, part)
+    if not callable(found):
+        raise ImportError(f"{name} is no function")
+    return _with_sample(name, found)
+
+
+def _with_sample(name: str, function: Callable[..., object]) -> Function:
+    """A function of one argument is called with the picture alone."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return function
+    for given in (2, 1):
+        try:
+            signature.bind(*range(given))
+        except TypeError:
+            continue
+        return function if given == 2 else lambda picture, _: function(picture)
+    raise ImportError(f"{name} must take a picture, or a picture and a sample, and takes {signature}")
+
+
+def apply(function: Function, picture: Image.Image, sample: Sample) -> Image.Image:
+    """What the function makes of an upright picture in sRGB.
+
+    Raises:
+        Refused: it drops the picture, fails, or returns what is no picture.
+    """
+    try:
+        result = function(picture, sample)
+    except MemoryError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise Refused(Reason.TRANSFORM_FAILED, f"{type(error).__name__}: {words(error)}") from None
+    if result is None:
+        raise Refused(Reason.DROPPED, "by the transform function")
+    if not isinstance(result, Image.Image) or not all(result.size):
+        raise Refused(Reason.TRANSFORM_FAILED, f"returned {type(result).__name__}, must be a picture or None")
+    return result

@@ -1,0 +1,290 @@
+"""One body to what is stored of it, as the settings say: checked, decoded once, rendered into every output, encoded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from PIL import Image
+
+from crawler.model import NO_LIKENESS, Companion, Likeness, Reason, Sample
+from crawler.picture_settings import ANIMATED, ProcessSettings
+from crawler.process import custom
+from crawler.process.colour import profile_of, simple, to_srgb
+from crawler.process.decode import (
+    Refused,
+    allow,
+    format_name,
+    load,
+    load_rest,
+    open_picture,
+    shrink_on_load,
+    turn_of,
+)
+from crawler.process.encode import EXTENSIONS, encode, options_of
+from crawler.process.frames import Timing, count_frames, duration_of, frames_of, is_timed, plays_of
+from crawler.process.geometry import Plan, Size, lying
+from crawler.process.likeness import look, pixel_hash
+from crawler.process.tags import exif_json, kept_tags
+from crawler.process.transform import busiest, planned, rendered, size_to_decode
+
+_HASHES = {64: "sha256", 32: "md5"}
+_HEX = re.compile(r"[0-9a-f]+")
+_MOST_NOTES = 8
+_LONGEST_NOTE = 200
+
+
+class More(NamedTuple):
+    """What most pictures do not have. Fields as in `Picture`."""
+
+    frames: int
+    notes: tuple[str, ...]
+    companions: tuple[Companion, ...]
+    likeness: Likeness
+    exif: dict[str, Any] | None
+    values: dict[str, Any]
+
+
+class Done(NamedTuple):
+    """A picture as it crosses back to the parent. Fields as in `Picture`; `data` is None for the bytes as they came."""
+
+    data: bytes | None
+    format: str
+    extension: str
+    width: int
+    height: int
+    original_width: int
+    original_height: int
+    original_format: str
+    sha256: bytes
+    more: More | None = None
+
+
+class Job:
+    """What is done to every picture under some settings. `trouble` says why it cannot be done at all."""
+
+    def __init__(self, settings: ProcessSettings) -> None:
+        self.settings = settings
+        self.trouble = ""
+        self._formats = allow(settings.formats, settings.max_pixels)
+        self._original = settings.encode == "original"
+        self._outputs = () if self._original else settings.outputs
+        self._options = {output.encode: options_of(output.encode, settings) for output in self._outputs}
+        self._dedup = settings.dedup_by
+        self._function: custom.Function | None = None
+        if settings.transform:
+            try:
+                self._function = custom.find(str(settings.transform))
+            except ImportError as error:
+                self.trouble = str(error)
+        # Whoever looks at the pixels of the source itself gets all of them, upright and in sRGB.
+        self._early = self._function is not None or self._dedup == "pixels"
+        self._whole = self._early or settings.filter == "nearest"
+        self._notes: list[str] = []
+
+    def note(self, message: object, category: type[Warning], *_: object, **__: object) -> None:
+        """Take note of a warning that is given while a picture is worked on; has the form of `warnings.showwarning`."""
+        if not issubclass(category, Image.DecompressionBombWarning):  # the limit is ours
+            self._notes.append(f"{category.__name__}: {message}")
+
+    def done(self, body: bytes, sample: Sample | None) -> Done:
+        """Process one body.
+
+        Raises:
+            Refused: there is no picture in it, or none that is wanted.
+            MemoryError: it needs more memory than this process may have.
+        """
+        self._notes.clear()
+        settings = self.settings
+        if len(body) < settings.min_bytes:
+            raise Refused(Reason.TOO_FEW_BYTES, f"{len(body)} bytes, at least {settings.min_bytes} wanted")
+        digest = hashlib.sha256(body).digest()
+        if settings.verify_hash and sample is not None:
+            _check_hash(body, digest, sample.columns.get(settings.verify_hash), settings.verify_hash)
+        try:
+            with open_picture(body, self._formats, settings.max_pixels) as picture:
+                return _Piece(self, picture, sample).made(digest)
+        except Refused as error:
+            if error.reason is not Reason.TRUNCATED or settings.truncated != "keep":
+                raise
+            self._notes[:] = [f"cut off: {error}"]
+        with open_picture(body, self._formats, settings.max_pixels) as picture, load_rest():
+            return _Piece(self, picture, sample).made(digest)
+
+
+class _Piece:
+    """One opened picture on its way through a job."""
+
+    def __init__(self, job: Job, picture: Image.Image, sample: Sample | None) -> None:
+        self._job = job
+        self._settings = job.settings
+        self._notes = job._notes
+        self._picture = picture
+        self._sample = sample
+        self._source = format_name(picture)
+        self._turn = turn_of(picture)
+        self._upright = lying(picture.size, self._turn)
+
+    def made(self, digest: bytes) -> Done:
+        """Everything that is stored of it."""
+        job, settings, picture = self._job, self._settings, self._picture
+        if settings.picky and (unwanted := settings.unwanted(*self._upright)) is not None:
+            raise Refused(*unwanted)
+        size = picture.size
+        frames = count_frames(picture)
+        used = self._used(frames)
+        plans = self._decode(used)
+        exif = exif_json(picture, settings.exif_gps, self._notes) if settings.exif or settings.exif_gps else None
+        tags = self._tags() if settings.kept and not job._original else {}
+        if self._sample is not None:
+            width, height = self._upright
+            self._sample = replace(self._sample, width=width, height=height, format=self._source, values={})
+        reels, timing, likeness = self._render(used, plans)
+        values = _checked(self._sample.values) if self._sample is not None else {}
+        companions: list[Companion] = []
+        data, name = None, self._source
+        if not job._original:
+            name, size = settings.encode, reels[0][0].size
+            data, companions = self._encode(reels, timing, tags)
+        more = None
+        if frames > 1 or self._notes or companions or likeness is not NO_LIKENESS or exif is not None or values:
+            notes = tuple(dict.fromkeys(note[:_LONGEST_NOTE] for note in self._notes))[:_MOST_NOTES]
+            more = More(frames, notes, tuple(companions), likeness, exif, values)
+        return Done(data, name, EXTENSIONS[name], *size, *self._upright, self._source, digest, more)
+
+    def _used(self, frames: int) -> int:
+        """How many frames are looked at; of bytes that are stored as they came the first, or all to compare them."""
+        settings, job = self._settings, self._job
+        used = frames if job._original and job._dedup == "pixels" else min(frames, settings.most_frames)
+        width, height = self._upright
+        if used > 1 and used * width * height > settings.max_pixels:
+            told = f"{used} frames of {width}x{height} are {used * width * height} pixels"
+            raise Refused(Reason.TOO_MANY_PIXELS, f"{told}, {settings.max_pixels} allowed")
+        return used
+
+    def _decode(self, used: int) -> list[Plan]:
+        """Decode the first frame, no larger than need be."""
+        job, picture = self._job, self._picture
+        plans = self._plans(self._upright, used)
+        if not job._whole:
+            size = (1, 1) if job._original else size_to_decode(plans, self._upright, self._turn)
+            if size is not None:
+                shrink_on_load(picture, size)
+        load(picture)
+        # The EXIF of a PNG may come after its pixels (PNG 3rd edition, 5.6).
+        if self._source == "png" and (turn := turn_of(picture)) is not self._turn:
+            self._turn, self._upright = turn, lying(picture.size, turn)
+            plans = self._plans(self._upright, used)
+        return plans
+
+    def _plans(self, upright: Size, used: int) -> list[Plan]:
+        return [planned(upright, output, self._settings, used) for output in self._job._outputs]
+
+    def _render(self, used: int, plans: list[Plan]) -> tuple[list[list[Image.Image]], Timing | None, Likeness]:
+        """For every output its frames; how they are played; what tells that another picture is the same."""
+        job, settings, picture = self._job, self._settings, self._picture
+        profile = None if "icc" in settings.kept else profile_of(picture)
+        reels: list[list[Image.Image]] = [[] for _ in job._outputs]
+        durations: list[int] = []
+        pixels: list[int] = []
+        seen: int | None = None
+        for number, frame in enumerate(frames_of(picture, used)):
+            if job._original and not (job._early or job._dedup == "near"):
+                break  # it has been decoded, that is all
+            image, turn, upright = simple(frame, self._notes), self._turn, self._upright
+            if job._early:
+                image, turn, upright = self._early(image, profile, pixels)
+                if number == 0 and upright != self._upright:
+                    plans = self._plans(upright, used)
+            if number == 0 and job._dedup == "near":
+                seen = look(image, turn)
+            if number == 0 and settings.gravity == "entropy":
+                plans = [busiest(image, todo, upright, turn) for todo in plans]
+            for output, todo, reel in zip(job._outputs, plans, reels, strict=True):
+                if number == 0 or not output.label or output.encode in ANIMATED:
+                    made = rendered(
+                        image, todo, upright, turn, None if job._early else profile, output, settings, self._notes
+                    )
+                    reel.append(made.copy() if made is frame and used > 1 else made)
+            durations.append(duration_of(picture))
+        timing = Timing(durations, plays_of(picture)) if used > 1 and is_timed(picture) else None
+        if seen is None and not pixels:
+            return reels, timing, NO_LIKENESS
+        return reels, timing, Likeness(_together(pixels), seen)
+
+    def _early(self, image: Image.Image, profile: bytes | None, pixels: list[int]) -> tuple[Image.Image, None, Size]:
+        """A frame upright and in sRGB, hashed, and through the user's function."""
+        if self._turn is not None:
+            image = image.transpose(self._turn)
+        if profile is not None:
+            image = to_srgb(image, profile, self._notes)
+        if self._job._dedup == "pixels":
+            pixels.append(pixel_hash(image))
+        if self._job._function is not None:
+            assert self._sample is not None
+            given = image.copy() if image is self._picture else image
+            image = simple(custom.apply(self._job._function, given, self._sample), self._notes)
+        return image, None, image.size
+
+    def _tags(self) -> dict[str, dict[str, Any]]:
+        """By format: what of the source's metadata is written into it."""
+        found: dict[str, dict[str, Any]] = {}
+        for output in self._job._outputs:
+            tags = kept_tags(self._picture, self._settings.kept, output.encode, self._notes)
+            if "icc" in self._settings.kept and (profile := profile_of(self._picture)) and output.encode != "gif":
+                tags["icc_profile"] = profile
+            found[output.encode] = tags
+        return found
+
+    def _encode(
+        self, reels: list[list[Image.Image]], timing: Timing | None, tags: dict[str, dict[str, Any]]
+    ) -> tuple[bytes, list[Companion]]:
+        """The main picture, and what goes with it: variants, and frames that have no room in one file."""
+        job = self._job
+        main, companions = b"", []
+        for output, reel in zip(job._outputs, reels, strict=True):
+            together = timing is not None and output.encode in ANIMATED
+            options, kept = job._options[output.encode], tags.get(output.encode, {})
+            data = encode(reel if together else reel[:1], output.encode, options, timing, kept)
+            extension = EXTENSIONS[output.encode]
+            if output.label:
+                companions.append(Companion(output.label, data, output.encode, extension, *reel[0].size))
+            else:
+                main = data
+            for number, frame in enumerate(() if together or output.label else reel[1:], 1):
+                data = encode([frame], output.encode, options, None, kept)
+                companions.append(Companion(f"{number:04d}", data, output.encode, extension, *frame.size))
+        return main, companions
+
+
+def _together(hashes: list[int]) -> int | None:
+    """One hash for the hashes of all frames."""
+    if len(hashes) < 2:
+        return hashes[0] if hashes else None
+    found = hashlib.blake2b(b"".join(one.to_bytes(8, "big", signed=True) for one in hashes), digest_size=8)
+    return int.from_bytes(found.digest(), "big", signed=True)
+
+
+def _check_hash(body: bytes, digest: bytes, given: object, column: str) -> None:
+    """Compare the body with the hash that its row of the input tells; an empty cell is not compared."""
+    expected = str(given if given is not None else "").strip().lower()
+    if not expected:
+        return
+    name = _HASHES.get(len(expected))
+    if name is None or not _HEX.fullmatch(expected):
+        raise Refused(Reason.WRONG_HASH, f"{column} holds {expected[:80]!r}, which is neither SHA-256 nor MD5 in hex")
+    found = digest.hex() if name == "sha256" else hashlib.md5(body, usedforsecurity=False).hexdigest()
+    if found != expected:
+        raise Refused(Reason.WRONG_HASH, f"{name} is {found}, {column} says {expected}")
+
+
+def _checked(values: dict[str, Any]) -> dict[str, Any]:
+    """What the user's function gave, if it can be written down."""
+    try:
+        json.dumps(values, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise Refused(Reason.TRANSFORM_FAILED, f"values cannot be written as JSON: {error}") from None
+    return values
