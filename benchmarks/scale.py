@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import uvloop
@@ -63,7 +63,7 @@ class NullStore:
         index = picture.target.index
         return Receipt(f"{index // 10_000:05d}/{index:08d}.jpg", 8, b"\0" * 32)
 
-    async def retire(self, index: int, file_name: str, forget: Callable[[], Awaitable[None]]) -> None:
+    async def retire(self, index: int, names: Sequence[str], forget: Callable[[], Awaitable[None]]) -> None:
         return None
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -125,8 +125,11 @@ class Crawler:
         await self._start(self._source, None)
         return self.summary
 
-    async def get(self, url: str) -> Outcome:
+    async def get(self, url: str, columns: Mapping[str, Any] | None = None) -> Outcome:
         """Fetch and process one URL, now; any number of calls at once share the workers, the limits and the connections.
+
+        Args:
+            columns: what `--verify-hash` and the transform function may look at.
 
         For services. Needs `format="none"` and no sources: the picture is in `outcome.picture`.
 
@@ -139,7 +142,7 @@ class Crawler:
             self._mailbox = Mailbox()
             self._start(self._mailbox, self._mailbox.deliver)
         assert self._run is not None
-        return await self._mailbox.ask(url, self._run)
+        return await self._mailbox.ask(url, columns, self._run)
 
     def stop(self, drop_fetches: bool = False) -> None:
         """Fetch nothing more and end when what is under way is stored; `drop_fetches` does not wait for the network."""
@@ -195,7 +198,7 @@ class Crawler:
 
     def _check(self) -> None:
         """Everything that can be wrong with files and folders, before anything is made."""
-        self._source.check()
+        self._source.check(self.settings.process.verify_hash)
         if self.settings.store.format != "none":
             _check_output(Path(self.settings.store.output))
 
@@ -300,8 +303,9 @@ class _Journal(Journal, RobotsMemory, Protocol):
 async def _open_output(settings: Settings, clock: Clock, stack: AsyncExitStack) -> tuple[_Journal, Store, Spill]:
     # Each address once, unless the same one is asked for again and again on purpose. A service is asked at will.
     unique = settings.input.repeat == 1 and bool(settings.input.sources)
+    dedup = settings.process.dedup_by, settings.process.distance
     if settings.store.format == "none":
-        nothing = await stack.enter_async_context(NullJournal(unique))
+        nothing = await stack.enter_async_context(NullJournal(unique, dedup))
         store = await stack.enter_async_context(NullStore())
         return nothing, store, await stack.enter_async_context(TargetSpill())
     folder, state = Path(settings.store.output), settings.state
@@ -310,7 +314,15 @@ async def _open_output(settings: Settings, clock: Clock, stack: AsyncExitStack) 
     ledger = MetadataLedger(folder, files, state.durable)
     # The journal first: its lock is what makes the folder ours.
     journal = FolderJournal(
-        folder, output_settings(settings), ledger, clock, state.durable, state.retry_missed, unique, state.refresh
+        folder,
+        output_settings(settings),
+        ledger,
+        clock,
+        state.durable,
+        state.retry_missed,
+        unique,
+        state.refresh,
+        dedup,
     )
     await stack.enter_async_context(journal)
     await stack.enter_async_context(files)
@@ -320,12 +332,25 @@ async def _open_output(settings: Settings, clock: Clock, stack: AsyncExitStack) 
 def output_settings(settings: Settings) -> dict[str, Any]:
     """The settings that decide how pictures look and are called: a folder keeps to them."""
     process = settings.process
-    looks: dict[str, Any] = {"encode": process.encode}
+    looks: dict[str, Any] = {name: getattr(process, name) for name in ("encode", "truncated", "transform")}
     if process.encode != "original":
-        looks |= {"size": "x".join(map(str, process.box)), "fit": process.fit, "upscale": process.upscale}
-    if process.encode in ("jpeg", "webp"):
-        looks["quality"] = process.quality
-    return looks | {"name": settings.store.name, "repeat": settings.input.repeat, "format": settings.store.format}
+        names = ("fit", "gravity", "upscale", "filter", "background", "mode", "frames", "strip")
+        looks |= {name: getattr(process, name) for name in names}
+        looks |= {
+            "size": "x".join(map(str, process.box)),
+            "keep": ",".join(process.keep),
+            "variant": " ".join(process.variant),
+        }
+    for output in process.outputs:
+        looks |= {name: getattr(process, name) for name in _LOOKS.get(output.encode, ())}
+    looks |= {"dedup": process.dedup_by, "name": settings.store.name}
+    return looks | {"repeat": settings.input.repeat, "format": settings.store.format}
+
+
+_LOOKS = {
+    "jpeg": ("quality", "progressive", "subsampling"), "webp": ("quality", "lossless"), "avif": ("quality", "subsampling"),
+    "png": ("compression",),
+}  # fmt: skip
 
 
 def _check_output(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -113,6 +114,7 @@ class Past:
         file_name, sha256: of the picture that an earlier run stored, which is asked for again: empty if there is none.
         etag, last_modified: what the server said of it (RFC 9110 8.8).
         final_url: the address that it came from, for which alone these are good.
+        companions: names of the files that go with that picture.
     """
 
     same_as: int | None = None
@@ -121,6 +123,12 @@ class Past:
     etag: str = ""
     last_modified: str = ""
     final_url: str = ""
+    companions: tuple[str, ...] = ()
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Everything that is stored of it."""
+        return (self.file_name, *self.companions)
 
 
 NO_PAST = Past()
@@ -334,6 +342,7 @@ class Miss:
         final_url: the address that failed, where it differs from the target's; else empty.
         retry_after: seconds the server asked us to wait, if it did.
         asked: a request was made; False for what was decided without one.
+        same_as: the target that holds the same picture, if that is why.
     """
 
     target: Target
@@ -343,10 +352,39 @@ class Miss:
     final_url: str = ""
     retry_after: float | None = None
     asked: bool = True
+    same_as: int | None = None
 
 
 Answer = Fetched | Moved | Postponed | Unchanged | Miss
 """What one request for a target can end in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Twin:
+    """A target that holds the same picture as another.
+
+    Attributes:
+        likeness: in what they are the same, for people.
+        settled: its record is in the journal; False while its picture is still on its way to the disk.
+    """
+
+    index: int
+    url: str
+    likeness: str
+    settled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CompanionFile:
+    """A companion of a picture as it was stored. Fields as in `Companion` and `Receipt`."""
+
+    label: str
+    file_name: str
+    width: int
+    height: int
+    format: str
+    size: int
+    digest: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -357,11 +395,13 @@ class Receipt:
         file_name: path below the output folder, with `/`; empty for a store that keeps nothing.
         size: of what was stored, in bytes.
         digest: SHA-256 of what was stored; empty for a store that keeps nothing.
+        companions: where its companions are.
     """
 
     file_name: str
     size: int
     digest: bytes = b""
+    companions: tuple[CompanionFile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -394,6 +434,7 @@ class Record:
     Attributes:
         size: of the stored picture in bytes; `digest` is its SHA-256, while `sha256` is that of the bytes that came.
         fetched_at: seconds since the epoch.
+        exif: as JSON; None where it was not asked for.
     """
 
     file_name: str
@@ -412,6 +453,16 @@ class Record:
     fetched_at: float
     etag: str = ""
     last_modified: str = ""
+    frames: int = 1
+    notes: tuple[str, ...] = ()
+    companions: tuple[CompanionFile, ...] = ()
+    exif: str | None = None
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The names of everything that is stored of it."""
+        return (self.file_name, *(companion.file_name for companion in self.companions))
 
     @classmethod
     def of(cls, outcome: Outcome) -> Record:
@@ -436,6 +487,11 @@ class Record:
             fetched_at=fetched.fetched_at,
             etag=fetched.etag,
             last_modified=fetched.last_modified,
+            frames=picture.frames,
+            notes=picture.notes,
+            companions=receipt.companions,
+            exif=None if picture.exif is None else json.dumps(picture.exif, ensure_ascii=False),
+            values=picture.values,
         )
 
 

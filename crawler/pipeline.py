@@ -25,6 +25,7 @@ from crawler.model import (
     Reason,
     Receipt,
     Target,
+    Twin,
     Unchanged,
     Visit,
 )
@@ -232,7 +233,9 @@ class Pipeline:
         if past.file_name:
             if past.sha256 == result.sha256:
                 return None
-            await self._store.retire(visit.target.index, past.file_name, partial(self._journal.forget, visit.target))
+            await self._store.retire(visit.target.index, past.files, partial(self._journal.forget, visit.target))
+        elif (twin := await self._journal.twin(result)) is not None:
+            return self._ended(visit, _same(result, twin), size)
         receipt = await self._put(result, past.file_name)
         return Outcome(visit.target, result, receipt, None, visit.attempts, self._clock.monotonic() - visit.began, size)
 
@@ -259,6 +262,11 @@ class Pipeline:
         self._observer.note(outcome)
         if self._deliver is not None:
             await self._deliver(outcome)
+
+
+def _same(picture: Picture, twin: Twin) -> Miss:
+    detail = f"{twin.likeness} as position {twin.index} of the input, {twin.url}"
+    return Miss(picture.target, Reason.DUPLICATE, detail, picture.fetched.status, same_as=twin.index)
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:

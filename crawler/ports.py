@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
-from crawler.model import Answer, Fetched, Miss, Outcome, Past, Picture, Receipt, Record, Target, Visit
+from crawler.model import Answer, Fetched, Miss, Outcome, Past, Picture, Receipt, Record, Target, Twin, Visit
 
 
 class Source(Protocol):
@@ -130,10 +130,11 @@ class Store(Protocol):
         """
         ...
 
-    async def retire(self, index: int, file_name: str, forget: Callable[[], Awaitable[None]]) -> None:
+    async def retire(self, index: int, names: Sequence[str], forget: Callable[[], Awaitable[None]]) -> None:
         """Remove a stored picture that has changed, before its successor is put.
 
         Args:
+            names: of its file and of those of its companions.
             forget: takes its record out of the journal; awaited when a kill can no longer leave the file behind.
         """
         ...
@@ -156,6 +157,10 @@ class Journal(Protocol):
 
     async def forget(self, target: Target) -> None:
         """Take the record of a stored picture back: it is about to be replaced."""
+        ...
+
+    async def twin(self, picture: Picture) -> Twin | None:
+        """The target that already holds the same picture; None if this is the first, which counts from now on."""
         ...
 
     async def settle(self, outcome: Outcome) -> None:

@@ -46,7 +46,10 @@ class InputSettings:
     """Where the targets come from."""
 
     sources: tuple[str, ...] | Iterable[str] | AsyncIterable[str] = ()
-    """URLs, text files with one URL a line, `-` for standard input. From Python also any iterable of URLs."""
+    """URLs, text files with one URL a line, tables (`.csv`, `.tsv`, `.jsonl`), `-` for standard input. From Python also any
+    iterable of URLs, or of mappings that have one."""
+    url_column: str = "url"
+    """Column of a table that holds the addresses."""
     repeat: int = 1
     """Fetch every target this many times, each time as a target of its own."""
     limit: int | None = None
@@ -57,6 +60,8 @@ class InputSettings:
             object.__setattr__(self, "sources", (self.sources,))
         if isinstance(self.sources, bytes) or not isinstance(self.sources, Iterable | AsyncIterable):
             raise SettingsError("sources", f"{self.sources!r} given, must be URLs and names of files")
+        if not isinstance(self.url_column, str) or not self.url_column:
+            raise SettingsError("url_column", f"{self.url_column!r} given, must be the name of a column")
         check_range(self, "repeat", 1)
         if self.limit is not None:
             check_range(self, "limit", 0)

@@ -423,7 +423,8 @@ def test_a_journal_without_fingerprints_knows_duplicates(site: Validators, tmp_p
     run(write_list(tmp_path, first), output)
     path = output / ".crawler/journal.sqlite"
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
-        for column in ("address", "etag", "last_modified"):
+        db.execute("DROP INDEX by_same_as")
+        for column in ("address", "etag", "last_modified", "frames", "pixels", "look", "same_as", "more"):
             db.execute(f"ALTER TABLE targets DROP COLUMN {column}")
         db.execute("DROP TABLE robots")
         db.execute("PRAGMA user_version = 1")

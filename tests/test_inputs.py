@@ -30,7 +30,7 @@ MB: Final = 1_000_000
 Sources = Iterable[str] | AsyncIterable[str]
 
 
-async def targets(*names: str, sources: Sources | None = None, **options: int) -> list[Target]:
+async def targets(*names: str, sources: Sources | None = None, **options: Any) -> list[Target]:
     source = Targets(InputSettings(names if sources is None else sources, **options))
     async with asyncio.timeout(LIMIT):
         found = [target async for batch in source.batches() for target in batch]
@@ -39,7 +39,7 @@ async def targets(*names: str, sources: Sources | None = None, **options: int) -
     return found
 
 
-async def urls(*names: str, sources: Sources | None = None, **options: int) -> list[str]:
+async def urls(*names: str, sources: Sources | None = None, **options: Any) -> list[str]:
     return [target.url for target in await targets(*names, sources=sources, **options)]
 
 

@@ -24,6 +24,7 @@ from crawler.model import (
     Reason,
     Receipt,
     Target,
+    Twin,
     Unchanged,
     Visit,
 )  # fmt: skip
@@ -101,8 +102,11 @@ class Parts:
     async def forget(self, target: Target) -> None:
         raise AssertionError("nothing was stored before")
 
-    async def retire(self, index: int, file_name: str, forget: Callable[[], Awaitable[None]]) -> None:
+    async def retire(self, index: int, names: Sequence[str], forget: Callable[[], Awaitable[None]]) -> None:
         raise AssertionError("nothing was stored before")
+
+    async def twin(self, picture: Picture) -> Twin | None:
+        return None
 
     async def settle(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
@@ -308,9 +312,9 @@ class Story(Parts):
     async def forget(self, target: Target) -> None:
         self.log.append(f"forget {target.index}")
 
-    async def retire(self, index: int, file_name: str, forget: Callable[[], Awaitable[None]]) -> None:
+    async def retire(self, index: int, names: Sequence[str], forget: Callable[[], Awaitable[None]]) -> None:
         await forget()
-        self.log.append(f"retire {index} {file_name}")
+        self.log.append(f"retire {index} {' '.join(names)}")
 
     async def put(self, picture: Picture, instead_of: str = "") -> Receipt:
         self.log.append(f"put {picture.target.index} {instead_of}".rstrip())

@@ -40,6 +40,8 @@ LOWEST: dict[str, tuple[float, float]] = {
     "max_redirects": (0, -1),
     "memory": (MB, MB - 1),
     "quality": (1, 0),
+    "compression": (0, -1),
+    "min_bytes": (0, -1),
     "min_size": (0, -1),
     "max_size": (0, -1),
     "min_aspect": (0, -0.1),
@@ -55,6 +57,7 @@ HIGHEST: dict[str, tuple[float, float]] = {
     "retries": (100, 101),
     "max_redirects": (50, 51),
     "quality": (100, 101),
+    "compression": (9, 10),
     "workers": (1024, 1025),
 }
 TIMES = {
@@ -84,7 +87,7 @@ def test_every_bounded_setting_is_in_these_tables() -> None:
         setting.name
         for group in GROUPS.values()
         for setting in fields(group)
-        if str(setting.type).split(" ")[0] in ("int", "float") and setting.name != "size"
+        if str(setting.type).split(" ")[0] in ("int", "float") and setting.name not in ("size", "frames")
     }
     assert numbers == set(LOWEST)
 
@@ -144,8 +147,19 @@ def test_another_size_is_refused(size: Any) -> None:
     [
         ("fit", "stretch", "inside, outside, cover, contain, fill, none"),
         ("fit", None, "inside, outside, cover, contain, fill, none"),
-        ("encode", "JPEG", "jpeg, png, webp, original"),
-        ("encode", "gif", "jpeg, png, webp, original"),
+        ("encode", "JPEG", "jpeg, png, webp, avif, gif, original"),
+        ("encode", "bmp", "jpeg, png, webp, avif, gif, original"),
+        ("gravity", "up", "center, north, "),
+        ("filter", "area", "auto, lanczos, bicubic, "),
+        ("subsampling", "411", "420, 422, 444"),
+        ("mode", "cmyk", "auto, rgb"),
+        ("truncated", "yes", "miss, keep"),
+        ("dedup", "near:11", "url, bytes, pixels, near"),
+        ("dedup", "bytes:1", "url, bytes, pixels, near"),
+        ("frames", 0, "first, all, or a number"),
+        ("frames", "last", "first, all, or a number"),
+        ("background", "#12", "a colour"),
+        ("background", "#00000080", "a colour"),
         ("format", "tar", "files, none"),
         ("format", ["files"], "files, none"),
         ("retry_missed", "sometimes", "later, all, "),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from itertools import count
+from typing import Any
 
 from crawler.inputs.targets import target_of
 from crawler.model import Outcome, Target
@@ -26,11 +27,11 @@ class Mailbox:
         while True:
             yield [await self._asked.get()]
 
-    async def ask(self, url: str, run: asyncio.Task[None]) -> Outcome:
+    async def ask(self, url: str, columns: Mapping[str, Any] | None, run: asyncio.Task[None]) -> Outcome:
         """The outcome of `url`; ends with the run's own error if the run ends before."""
         index = next(self._numbers)
         answer = self._answers[index] = asyncio.get_running_loop().create_future()
-        self._asked.put_nowait(target_of(index, url))
+        self._asked.put_nowait(target_of(index, url, "", columns))
         try:
             await asyncio.wait({answer, run}, return_when=asyncio.FIRST_COMPLETED)
             if not answer.done():

@@ -38,6 +38,8 @@ _NAMES = {
 """Our names of the formats, and Pillow's."""
 _OURS = {theirs: ours for ours, theirs in _NAMES.items()} | {"MPO": "jpeg", "HEIC": "heif", "HEIF": "heif"}
 
+_LONGEST_TEXT = 8 * 1024 * 1024
+"""Bytes of a text or profile in a PNG, unpacked. Some editors write a history of some megabytes."""
 ORIENTATION = 0x0112
 _TURN: dict[object, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -68,6 +70,7 @@ def allow(formats: tuple[str, ...], max_pixels: int) -> tuple[str, ...]:
     inside another one, such as in an ICO, before it is decoded.
     """
     Image.MAX_IMAGE_PIXELS = -(-max_pixels // 2)  # an error from twice that on
+    PngImagePlugin.MAX_TEXT_CHUNK = _LONGEST_TEXT
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # the other cores have workers of their own
     if "heif" in formats:
         import pillow_heif
@@ -141,8 +144,8 @@ def turn_of(picture: Image.Image) -> Image.Transpose | None:
     not looked at, as in browsers.
     """
     try:
-        if isinstance(picture, TiffImagePlugin.TiffImageFile):
-            return _TURN.get(picture.tag_v2.get(ORIENTATION, 1))
+        if picture.format == "TIFF":
+            return None  # Pillow turns these itself
         block = picture.info.get("exif")
         if not block:
             return None

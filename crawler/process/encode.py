@@ -17,6 +17,7 @@ EXTENSIONS = {
 """Ending of a file by format."""
 
 _SUBSAMPLING = {"420": "4:2:0", "422": "4:2:2", "444": "4:4:4"}
+_CLEAR = 255
 _LONGEST_GIF = 65_535 * 10
 
 
@@ -43,6 +44,13 @@ def encode(
     """
     for frame in frames:
         frame.info = {}  # Pillow writes comments and tags of the source that stand here
+    if encode == "gif" and any(frame.mode in ("LA", "RGBA") for frame in frames):
+        frames = [_with_palette(frame) for frame in frames]
+        options = options | {
+            "transparency": _CLEAR,
+            "disposal": 2,
+            "optimize": False,
+        }  # or what was before shows through
     out = BytesIO()
     if len(frames) > 1 and timing is not None:
         options = options | _played(frames, encode, timing)
@@ -50,13 +58,24 @@ def encode(
     return out.getvalue()
 
 
+def _with_palette(frame: Image.Image) -> Image.Image:
+    """A frame with transparency as a GIF can hold it: a palette of 255 colours and one that is clear."""
+    frame = frame.convert("RGBA")
+    hidden = frame.getchannel("A").point([255] * 128 + [0] * 128)
+    colours = frame.convert("RGB")
+    colours.paste((0, 0, 0), mask=hidden)
+    found = colours.quantize(_CLEAR, Image.Quantize.MEDIANCUT)
+    palette = (found.getpalette() or [])[: 3 * _CLEAR]
+    found.putpalette(palette + [0] * (768 - len(palette)))
+    found.paste(_CLEAR, mask=hidden)
+    return found
+
+
 def _played(frames: list[Image.Image], encode: Encode, timing: Timing) -> dict[str, Any]:
     """What the encoder of an animation is told. A GIF that plays once has no loop extension, and counts repeats."""
     told: dict[str, Any] = {"save_all": True, "append_images": frames[1:], "duration": timing.durations}
     if encode == "gif":
         told["duration"] = [min(duration, _LONGEST_GIF) for duration in timing.durations]
-        if any(frame.mode in ("LA", "RGBA") for frame in frames):
-            told["disposal"] = 2  # or what was there before shows through
         if timing.plays != 1:
             told["loop"] = max(0, timing.plays - 1) if timing.plays else 0
     else:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from PIL import Image
+from PIL import GifImagePlugin, Image
 
-from crawler.process.decode import BROKEN, load, refused
+from crawler.model import Reason
+from crawler.process.apng import composed
+from crawler.process.decode import BROKEN, Refused, load, refused
 
 _TIMED = ("GIF", "WEBP", "PNG", "AVIF")
 """Formats whose frames follow each other in time. Of the others only a TIFF has pages that are pictures of their own: the
@@ -34,7 +36,7 @@ def count_frames(picture: Image.Image) -> int:
         # The default image of an APNG may be no part of its animation (PNG 3rd edition, 4.9).
         return max(1, getattr(picture, "n_frames", 1) - bool(getattr(picture, "default_image", False)))
     except BROKEN:
-        seek(picture, 0)
+        _seek(picture, 0)
         return 1
 
 
@@ -42,31 +44,27 @@ def is_timed(picture: Image.Image) -> bool:
     return picture.format in _TIMED
 
 
-def frames_of(picture: Image.Image, count: int) -> Iterator[Image.Image]:
-    """The first `count` frames one after the other, decoded; each is whole, and gone when the next one comes.
+def frames_of(picture: Image.Image, body: bytes, count: int, most_pixels: int) -> Iterator[tuple[Image.Image, int]]:
+    """The first `count` frames one after the other, decoded, each with the milliseconds it is shown. A frame is whole, and
+    gone when the next one comes.
 
     Raises:
-        Refused: one of them is broken.
+        Refused: one of them is broken, or all together have more than `most_pixels`.
     """
-    first = 1 if getattr(picture, "default_image", False) and count > 1 else 0
-    for number in range(first, first + count):
+    if picture.format == "PNG" and count > 1:
+        yield from composed(body, picture.size, count)
+        return
+    pixels = 0
+    for number in range(count):
         if number:
-            seek(picture, number)
+            if isinstance(picture, GifImagePlugin.GifImageFile):
+                picture.disposal_method = 0  # what a frame does not say is not what the one before it said
+            _seek(picture, number)
+        pixels += picture.width * picture.height
+        if pixels > most_pixels:
+            raise Refused(Reason.TOO_MANY_PIXELS, f"{number + 1} frames are {pixels} pixels, {most_pixels} allowed")
         load(picture)
-        yield picture
-
-
-def seek(picture: Image.Image, number: int) -> None:
-    try:
-        picture.seek(number)
-    except BROKEN as error:
-        raise refused(error) from None
-
-
-def duration_of(picture: Image.Image) -> int:
-    """Milliseconds that the frame just decoded is shown."""
-    told = picture.info.get("duration") or 0
-    return max(0, min(round(told), _LONGEST)) if isinstance(told, int | float) else 0
+        yield picture, _duration(picture)
 
 
 def plays_of(picture: Image.Image) -> int:
@@ -75,3 +73,15 @@ def plays_of(picture: Image.Image) -> int:
     if picture.format == "GIF":  # the extension counts the repeats; without it there are none
         return 1 if told is None else 0 if told == 0 else told + 1
     return told if isinstance(told, int) else 0
+
+
+def _seek(picture: Image.Image, number: int) -> None:
+    try:
+        picture.seek(number)
+    except BROKEN as error:
+        raise refused(error) from None
+
+
+def _duration(picture: Image.Image) -> int:
+    told = picture.info.get("duration") or 0
+    return max(0, min(round(told), _LONGEST)) if isinstance(told, int | float) else 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -25,8 +26,9 @@ from crawler.process.decode import (
     turn_of,
 )
 from crawler.process.encode import EXTENSIONS, encode, options_of
-from crawler.process.frames import Timing, count_frames, duration_of, frames_of, is_timed, plays_of
+from crawler.process.frames import Timing, count_frames, frames_of, is_timed, plays_of
 from crawler.process.geometry import Plan, Size, lying
+from crawler.process.headers import check_head, check_tiff
 from crawler.process.likeness import look, pixel_hash
 from crawler.process.tags import exif_json, kept_tags
 from crawler.process.transform import busiest, planned, rendered, size_to_decode
@@ -84,6 +86,11 @@ class Job:
         self._early = self._function is not None or self._dedup == "pixels"
         self._whole = self._early or settings.filter == "nearest"
         self._notes: list[str] = []
+        self._heard: Callable[[], list[str]] = list
+
+    def hear(self, heard: Callable[[], list[str]]) -> None:
+        """Take note also of what `heard` gives, which is what decoders have written to standard error."""
+        self._heard = heard
 
     def note(self, message: object, category: type[Warning], *_: object, **__: object) -> None:
         """Take note of a warning that is given while a picture is worked on; has the form of `warnings.showwarning`."""
@@ -98,28 +105,31 @@ class Job:
             MemoryError: it needs more memory than this process may have.
         """
         self._notes.clear()
+        self._heard()  # of the picture before, which was refused
         settings = self.settings
         if len(body) < settings.min_bytes:
             raise Refused(Reason.TOO_FEW_BYTES, f"{len(body)} bytes, at least {settings.min_bytes} wanted")
         digest = hashlib.sha256(body).digest()
         if settings.verify_hash and sample is not None:
             _check_hash(body, digest, sample.columns.get(settings.verify_hash), settings.verify_hash)
+        check_head(body, settings.max_pixels)
         try:
             with open_picture(body, self._formats, settings.max_pixels) as picture:
-                return _Piece(self, picture, sample).made(digest)
+                return _Piece(self, picture, body, sample).made(digest)
         except Refused as error:
             if error.reason is not Reason.TRUNCATED or settings.truncated != "keep":
                 raise
             self._notes[:] = [f"cut off: {error}"]
         with open_picture(body, self._formats, settings.max_pixels) as picture, load_rest():
-            return _Piece(self, picture, sample).made(digest)
+            return _Piece(self, picture, body, sample).made(digest)
 
 
 class _Piece:
     """One opened picture on its way through a job."""
 
-    def __init__(self, job: Job, picture: Image.Image, sample: Sample | None) -> None:
+    def __init__(self, job: Job, picture: Image.Image, body: bytes, sample: Sample | None) -> None:
         self._job = job
+        self._body = body
         self._settings = job.settings
         self._notes = job._notes
         self._picture = picture
@@ -133,6 +143,7 @@ class _Piece:
         job, settings, picture = self._job, self._settings, self._picture
         if settings.picky and (unwanted := settings.unwanted(*self._upright)) is not None:
             raise Refused(*unwanted)
+        check_tiff(picture, settings.max_pixels)
         size = picture.size
         frames = count_frames(picture)
         used = self._used(frames)
@@ -149,6 +160,7 @@ class _Piece:
         if not job._original:
             name, size = settings.encode, reels[0][0].size
             data, companions = self._encode(reels, timing, tags)
+        self._notes += job._heard()
         more = None
         if frames > 1 or self._notes or companions or likeness is not NO_LIKENESS or exif is not None or values:
             notes = tuple(dict.fromkeys(note[:_LONGEST_NOTE] for note in self._notes))[:_MOST_NOTES]
@@ -190,18 +202,20 @@ class _Piece:
         reels: list[list[Image.Image]] = [[] for _ in job._outputs]
         durations: list[int] = []
         pixels: list[int] = []
+        planned_for = self._upright
         seen: int | None = None
-        for number, frame in enumerate(frames_of(picture, used)):
+        for number, (frame, duration) in enumerate(frames_of(picture, self._body, used, settings.max_pixels)):
             if job._original and not (job._early or job._dedup == "near"):
                 break  # it has been decoded, that is all
-            image, turn, upright = simple(frame, self._notes), self._turn, self._upright
+            image, turn = simple(frame, self._notes), self._turn
+            upright = lying(frame.size, turn) if number else self._upright  # pages differ in size
             if job._early:
                 image, turn, upright = self._early(image, profile, pixels)
-                if number == 0 and upright != self._upright:
-                    plans = self._plans(upright, used)
+            if upright != planned_for:
+                plans, planned_for = self._plans(upright, used), upright
             if number == 0 and job._dedup == "near":
                 seen = look(image, turn)
-            if number == 0 and settings.gravity == "entropy":
+            if settings.gravity == "entropy" and (number == 0 or self._source == "tiff"):
                 plans = [busiest(image, todo, upright, turn) for todo in plans]
             for output, todo, reel in zip(job._outputs, plans, reels, strict=True):
                 if number == 0 or not output.label or output.encode in ANIMATED:
@@ -209,7 +223,7 @@ class _Piece:
                         image, todo, upright, turn, None if job._early else profile, output, settings, self._notes
                     )
                     reel.append(made.copy() if made is frame and used > 1 else made)
-            durations.append(duration_of(picture))
+            durations.append(duration)
         timing = Timing(durations, plays_of(picture)) if used > 1 and is_timed(picture) else None
         if seen is None and not pixels:
             return reels, timing, NO_LIKENESS

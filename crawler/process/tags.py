@@ -6,7 +6,7 @@ import math
 import re
 from typing import Any
 
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, PngImagePlugin
 
 from crawler.process.decode import BROKEN, words
 
@@ -45,8 +45,16 @@ def kept_tags(picture: Image.Image, kept: frozenset[str], encode: str, notes: li
         options["exif"] = exif
     xmp = picture.info.get("xmp")
     if "xmp" in kept and isinstance(xmp, bytes) and encode in ("jpeg", "png", "webp", "avif"):
-        options["xmp"] = _XMP_ORIENTATION.sub(b"", xmp)
+        options |= _as_xmp(_XMP_ORIENTATION.sub(b"", xmp), encode)
     return options
+
+
+def _as_xmp(xmp: bytes, encode: str) -> dict[str, Any]:
+    if encode != "png":
+        return {"xmp": xmp}
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt("XML:com.adobe.xmp", xmp.decode("utf-8", "replace"))
+    return {"pnginfo": info}
 
 
 def _upright_exif(picture: Image.Image, notes: list[str]) -> bytes:

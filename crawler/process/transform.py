@@ -20,6 +20,8 @@ _FILTERS = {
     "lanczos": Image.Resampling.LANCZOS, "bicubic": Image.Resampling.BICUBIC, "hamming": Image.Resampling.HAMMING,
     "bilinear": Image.Resampling.BILINEAR, "box": Image.Resampling.BOX, "nearest": Image.Resampling.NEAREST,
 }  # fmt: skip
+_LONGEST_SIDE = {"webp": 16_383, "jpeg": 65_500, "gif": 65_535, "avif": 65_535}
+"""Pixels that the format, or its encoder, can hold."""
 _LOOKED_AT = 256
 """Longest side, in pixels, of the picture in which the busiest part is looked for."""
 _STEPS = 24
@@ -34,6 +36,9 @@ def planned(upright: Size, output: Output, settings: ProcessSettings, frames: in
     anchor = ANCHORS.get(settings.gravity, ANCHORS["center"])
     todo = plan(upright, output.box, output.fit, settings.upscale, anchor)
     width, height = todo.canvas or todo.size
+    most = _LONGEST_SIDE.get(output.encode, max(width, height))
+    if max(width, height) > most:
+        raise Refused(Reason.TOO_MANY_PIXELS, f"would be {width}x{height}, {output.encode} has sides up to {most}")
     if width * height * frames > settings.max_pixels:
         told = f"{frames} frames of {width}x{height}" if frames > 1 else f"{width}x{height}"
         raise Refused(Reason.TOO_MANY_PIXELS, f"would be {told}, {settings.max_pixels} pixels allowed")

@@ -17,6 +17,7 @@ from crawler.model import Reason, Sample
 from crawler.picture_settings import ProcessSettings
 from crawler.process.decode import Refused, words
 from crawler.process.job import Done, Job
+from crawler.process.noise import Noise
 
 Failed = tuple[str, str]
 """Name of a Reason and the words."""
@@ -30,6 +31,7 @@ def setup(settings: ProcessSettings) -> None:
     _limit_memory(settings.worker_memory)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     use(settings)
+    _job.hear(Noise().heard)
     gc.collect()
     gc.freeze()  # what is loaded now stays: no need to look at it in every collection
 

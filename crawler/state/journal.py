@@ -9,8 +9,9 @@ import json
 import sqlite3
 import zlib
 from asyncio import Future
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,12 @@ from crawler.batcher import Batcher
 from crawler.clock import Clock
 from crawler.disk import disk_errors
 from crawler.errors import InputChanged, JournalError, SettingsChanged
-from crawler.model import Outcome, Past, Reason, Record, Target
+from crawler.model import CompanionFile, Outcome, Past, Picture, Reason, Record, Target, Twin
 from crawler.ports import Ledger
 from crawler.state.lock import FolderLock
 from crawler.state.schema import connect, damaged
 from crawler.state.seen import Seen
+from crawler.state.twins import Claims, Twins, signed
 
 FOLDER = ".crawler"
 FILE = "journal.sqlite"
@@ -36,7 +38,7 @@ COMMIT_SECONDS = 0.05
 RECORD_COLUMNS = (
     "file_name, id, url, coalesce(final_url, url), sha256, coalesce(digest, sha256), width, height, "
     "original_width, original_height, format, bytes, coalesce(content_type, 'image/jpeg'), ended_at, "
-    "coalesce(etag, ''), coalesce(last_modified, '')"
+    "coalesce(etag, ''), coalesce(last_modified, ''), coalesce(frames, 1), more"
 )
 
 _Entry = tuple[tuple[Any, ...], Record | None]
@@ -52,6 +54,7 @@ class FolderJournal:
         retry_missed: `later`, `all` or the name of a reason: only targets that were missed so are not settled.
         unique: find out which addresses come more than once.
         refresh: what is stored is not settled either.
+        dedup: by what pictures count as the same, and how far their looks may be apart.
 
     Raises, on entering: RunLocked, SettingsChanged, JournalError.
     """
@@ -66,6 +69,7 @@ class FolderJournal:
         retry_missed: str = "",
         unique: bool = False,
         refresh: bool = False,
+        dedup: tuple[str, int] = ("url", 0),
     ) -> None:
         self._folder = folder
         self._path = folder / FOLDER / FILE
@@ -76,6 +80,9 @@ class FolderJournal:
         self._again = retried_reasons(retry_missed)
         self._unique = unique
         self._refresh = refresh
+        self._dedup = dedup
+        self._twins: Twins | None = None
+        self._claims: Claims | None = None
         self._seen: Seen | None = None
         self._stale = False  # records were taken back: the ledger is written anew in the end
         self._last_known = -1
@@ -85,6 +92,8 @@ class FolderJournal:
         self._batcher: Batcher[_Entry, None] = Batcher("crawler-journal", self._commit, _MOST_PENDING, COMMIT_SECONDS)
         try:
             await self._batcher.call(self._open)
+            if self._twins is not None:
+                self._claims = Claims(self._twins, self._asked)
         except BaseException:
             await self._batcher.close()
             raise
@@ -115,16 +124,30 @@ class FolderJournal:
             lambda: self._execute("INSERT OR REPLACE INTO robots VALUES (?, ?, ?)", (origin, expires, packed))
         )
 
+    async def twin(self, picture: Picture) -> Twin | None:
+        return None if self._claims is None else await self._claims.claim(picture)
+
     async def settle(self, outcome: Outcome) -> None:
         if self._failure is not None:
             raise self._failure
         # Made into a row here: what waits for its commit must not hold the picture's bytes.
         record = Record.of(outcome) if outcome.stored else None
         done = self._batcher.do((row(outcome, record, self._clock.wall()), record))
+        if self._claims is not None:
+            self._claims.settled(outcome.target.index)
         if self._batcher.pending > _MOST_PENDING:
             await done
         else:
             done.add_done_callback(self._remember_failure)
+
+    async def _asked(self, question: Callable[[], Twin | None]) -> Twin | None:
+        """Ask in the journal's thread."""
+
+        def ask() -> Twin | None:
+            with self._guarded():
+                return question()
+
+        return await self._batcher.call(ask)
 
     def _remember_failure(self, done: Future[None]) -> None:
         if not done.cancelled() and (error := done.exception()) is not None:
@@ -145,6 +168,8 @@ class FolderJournal:
                 self._db.execute("DELETE FROM robots WHERE expires <= ?", (self._clock.wall(),))
                 mark = self._ledger.rewind(int(self._fact("mark") or 0), self._records, self._held)
                 self._note_facts(mark=mark, settings=json.dumps(self._settings, sort_keys=True))
+                if self._dedup[0] != "url":
+                    self._twins = Twins(self._db, *self._dedup)
         except BaseException:
             self._lock.close()
             raise
@@ -178,6 +203,9 @@ class FolderJournal:
                     self._db.execute("ROLLBACK")
                 raise
             self._ledger.committed(records)
+            if self._twins is not None:
+                for values, _ in entries:
+                    self._twins.drop(values[0])
         return [None] * len(entries)
 
     def _known(self, targets: Sequence[Target]) -> Sequence[Target]:
@@ -207,9 +235,9 @@ class FolderJournal:
                 span = targets[0].index, targets[-1].index
                 rows = self._db.execute(
                     "SELECT id, file_name, sha256, coalesce(etag, ''), coalesce(last_modified, ''), "
-                    "coalesce(final_url, url) FROM targets WHERE id BETWEEN ? AND ? AND reason IS NULL", span,
+                    "coalesce(final_url, url), more FROM targets WHERE id BETWEEN ? AND ? AND reason IS NULL", span,
                 )  # fmt: skip
-                found = {index: Past(None, *of) for index, *of in rows}
+                found = {index: replace(Past(None, *of), companions=_names(more)) for index, *of, more in rows}
             if self._unique:
                 for index, first in self._addresses().first(fingerprints(targets)).items():
                     # What an older version of this program stored twice stays stored.
@@ -222,7 +250,8 @@ class FolderJournal:
             self._seen = Seen()
             if self._last_known >= 0:
                 rows = self._db.execute(
-                    "SELECT id, address, url FROM targets WHERE reason IS NOT ? AND reason IS NOT ? ORDER BY id",
+                    "SELECT id, address, url FROM targets "
+                    "WHERE (reason IS NOT ? OR same_as IS NOT NULL) AND reason IS NOT ? ORDER BY id",
                     (Reason.DUPLICATE.value, Reason.BAD_URL.value),
                 )
                 found = ((_fingerprint(url) if address is None else address, index) for index, address, url in rows)
@@ -233,7 +262,7 @@ class FolderJournal:
         self._stale = True
         with self._guarded():
             self._db.execute("BEGIN IMMEDIATE")
-            self._db.execute("DELETE FROM targets WHERE id = ?", (target.index,))
+            self._db.executemany(FORGET, [(target.index,)])
             self._note_facts(mark=BEYOND)
             self._db.execute("COMMIT")
 
@@ -248,6 +277,8 @@ class FolderJournal:
 
     def _check_settings(self) -> None:
         before = json.loads(self._fact("settings") or "{}")
+        if before:
+            before.setdefault("dedup", "url")  # older folders had no choice
         changed = [
             f"--{name.replace('_', '-')} is {now} and was {before[name]}"
             for name, now in self._settings.items()
@@ -261,12 +292,16 @@ class FolderJournal:
 
     def _records(self) -> Iterator[Record]:
         rows = self._db.execute(f"SELECT {RECORD_COLUMNS} FROM targets WHERE reason IS NULL ORDER BY id")
-        return (Record(*values) for values in rows)
+        return map(record_of, rows)
 
     def _held(self, names: Iterable[str]) -> set[str]:
         self._db.execute("CREATE TEMP TABLE names (name TEXT PRIMARY KEY) WITHOUT ROWID")
         self._db.executemany("INSERT OR IGNORE INTO names VALUES (?)", ((name,) for name in names))
-        found = self._db.execute("SELECT file_name FROM targets JOIN names ON name = file_name").fetchall()
+        found = self._db.execute(
+            "SELECT file_name FROM targets JOIN names ON name = file_name UNION "
+            "SELECT name FROM targets, json_each(more, '$.files') AS file JOIN names ON name = file.value ->> 'file_name' "
+            "WHERE more IS NOT NULL"
+        ).fetchall()
         self._db.execute("DROP TABLE names")
         return {name for (name,) in found}
 
@@ -291,6 +326,44 @@ class FolderJournal:
             raise damaged(self._path, error) from error
 
 
+FORGET = "DELETE FROM targets WHERE id = ?1 OR same_as = ?1"
+"""Takes a picture out, and those that were not stored because they are the same."""
+
+
+def record_of(values: Sequence[Any]) -> Record:
+    """The record behind a row of RECORD_COLUMNS."""
+    *plain, more = values
+    if more is None:
+        return Record(*plain)
+    told = json.loads(more)
+    files = tuple(CompanionFile(**file | {"digest": bytes.fromhex(file["digest"])}) for file in told.get("files", ()))
+    return replace(
+        Record(*plain),
+        notes=tuple(told.get("notes", ())),
+        companions=files,
+        exif=told.get("exif"),
+        values=told.get("values", {}),
+    )
+
+
+def _more(record: Record) -> str | None:
+    """What few pictures have, as JSON."""
+    told: dict[str, Any] = {}
+    if record.notes:
+        told["notes"] = record.notes
+    if record.companions:
+        told["files"] = [asdict(file) | {"digest": file.digest.hex()} for file in record.companions]
+    if record.exif is not None:
+        told["exif"] = record.exif
+    if record.values:
+        told["values"] = dict(record.values)
+    return json.dumps(told) if told else None
+
+
+def _names(more: str | None) -> tuple[str, ...]:
+    return tuple(file["file_name"] for file in json.loads(more).get("files", ())) if more else ()
+
+
 def retried_reasons(choice: str) -> frozenset[str]:
     """The names of reasons behind `later`, `all` or one name; none for an empty choice."""
     if choice in ("later", "all"):
@@ -311,7 +384,7 @@ def _fingerprint(url: str) -> int | None:
         return None
 
 
-_INSERT = f"INSERT OR REPLACE INTO targets VALUES ({', '.join('?' * 23)})"
+_INSERT = f"INSERT OR REPLACE INTO targets VALUES ({', '.join('?' * 28)})"
 
 
 def row(outcome: Outcome, record: Record | None, now: float) -> tuple[Any, ...]:
@@ -321,7 +394,7 @@ def row(outcome: Outcome, record: Record | None, now: float) -> tuple[Any, ...]:
     if miss is not None or record is None or outcome.picture is None:
         assert miss is not None
         told = (miss.status or None, miss.final_url or None, miss.detail[:_LONGEST_DETAIL], target.origin)
-        return (*head, now, *told, *(None,) * 10, _fingerprint(target.url), None, None)
+        return (*head, now, *told, *(None,) * 10, _fingerprint(target.url), *(None,) * 5, miss.same_as, None)
     return (
         *head,
         record.fetched_at,
@@ -342,4 +415,9 @@ def row(outcome: Outcome, record: Record | None, now: float) -> tuple[Any, ...]:
         _fingerprint(target.url),
         record.etag or None,
         None if record.etag else record.last_modified or None,  # the ETag is enough (RFC 9110 13.1.3)
+        record.frames if record.frames != 1 else None,
+        outcome.picture.likeness.pixels,
+        signed(outcome.picture.likeness.look),
+        None,
+        _more(record),
     )

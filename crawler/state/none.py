@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Mapping, Sequence
 
 from crawler.batcher import Batcher
-from crawler.model import Outcome, Past, Target
+from crawler.model import Outcome, Past, Picture, Target, Twin
 from crawler.state.journal import fingerprints
 from crawler.state.seen import Seen
+from crawler.state.twins import Claims, Twins, signed
 
 
 class NullJournal:
@@ -15,19 +17,27 @@ class NullJournal:
 
     Args:
         unique: find out which addresses come more than once.
+        dedup: by what pictures count as the same, and how far their looks may be apart.
     """
 
-    def __init__(self, unique: bool = False) -> None:
+    def __init__(self, unique: bool = False, dedup: tuple[str, int] = ("url", 0)) -> None:
         self._unique = unique
+        self._dedup = dedup
         self._batcher: Batcher[None, None] | None = None
         self._seen: Seen | None = None
+        self._db: sqlite3.Connection | None = None
+        self._twins: Twins | None = None
+        self._claims: Claims | None = None
 
     async def __aenter__(self) -> NullJournal:
+        if self._dedup[0] != "url":
+            twins = await self._thread().call(self._open)
+            self._claims = Claims(twins, lambda question: self._thread().call(question))
         return self
 
     async def __aexit__(self, *_: object) -> None:
         if self._batcher is not None:
-            await self._batcher.close(self._seen.close if self._seen else None)
+            await self._batcher.close(self._close)
 
     async def settled(self, targets: Sequence[Target]) -> Sequence[Target]:
         return ()
@@ -35,13 +45,19 @@ class NullJournal:
     async def past(self, targets: Sequence[Target]) -> Mapping[int, Past]:
         if not self._unique:
             return {}
-        if self._batcher is None:
-            self._batcher = Batcher("crawler-seen", lambda items: items)
-        repeated = await self._batcher.call(lambda: self._first(targets))
+        repeated = await self._thread().call(lambda: self._first(targets))
         return {index: Past(same_as=first) for index, first in repeated.items()}
 
+    async def twin(self, picture: Picture) -> Twin | None:
+        return None if self._claims is None else await self._claims.claim(picture)
+
     async def settle(self, outcome: Outcome) -> None:
-        return None
+        if self._claims is not None and outcome.picture is not None:
+            picture = outcome.picture
+            look = signed(picture.likeness.look)
+            known = (picture.target.index, picture.target.url, picture.sha256, picture.likeness.pixels, look)
+            await self._thread().call(lambda: self._keep(known))
+            self._claims.settled(picture.target.index)
 
     async def forget(self, target: Target) -> None:
         return None
@@ -52,7 +68,34 @@ class NullJournal:
     async def keep_robots(self, origin: str, text: str, expires: float) -> None:
         return None
 
+    def _thread(self) -> Batcher[None, None]:
+        if self._batcher is None:
+            self._batcher = Batcher("crawler-seen", lambda items: items)
+        return self._batcher
+
+    # Below: in the thread.
+
     def _first(self, targets: Sequence[Target]) -> dict[int, int]:
         if self._seen is None:
             self._seen = Seen()
         return self._seen.first(fingerprints(targets))
+
+    def _open(self) -> Twins:
+        self._db = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        self._db.execute("PRAGMA journal_mode = OFF")
+        self._db.execute(
+            "CREATE TABLE targets (id INTEGER PRIMARY KEY, url TEXT, reason TEXT, sha256 BLOB, pixels INTEGER, look INTEGER)"
+        )
+        self._twins = Twins(self._db, *self._dedup)
+        return self._twins
+
+    def _keep(self, known: tuple[int, str, bytes, int | None, int | None]) -> None:
+        assert self._db is not None and self._twins is not None
+        self._db.execute("INSERT OR REPLACE INTO targets VALUES (?, ?, NULL, ?, ?, ?)", known)
+        self._twins.drop(known[0])
+
+    def _close(self) -> None:
+        if self._seen is not None:
+            self._seen.close()
+        if self._db is not None:
+            self._db.close()

@@ -11,7 +11,7 @@ from typing import Any
 
 from crawler.errors import NotARun
 from crawler.model import Reason, Record
-from crawler.state.journal import FILE, FOLDER, RECORD_COLUMNS
+from crawler.state.journal import FILE, FOLDER, RECORD_COLUMNS, record_of
 from crawler.state.lock import holder
 from crawler.state.schema import connect_to_read, damaged
 
@@ -118,7 +118,7 @@ class RunReader:
         """Stored pictures in order of their position."""
         with self._reading() as db:
             for values in db.execute(f"SELECT {RECORD_COLUMNS} FROM targets WHERE reason IS NULL ORDER BY id"):
-                yield Record(*values)
+                yield record_of(values)
 
     def fact(self, name: str) -> Any:
         """What the journal notes of the run itself: `settings`, `mark`."""

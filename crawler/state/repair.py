@@ -7,7 +7,7 @@ from pathlib import Path
 
 from crawler.disk import disk_errors
 from crawler.model import Record
-from crawler.state.journal import BEYOND, FILE, FOLDER
+from crawler.state.journal import BEYOND, FILE, FOLDER, FORGET
 from crawler.state.lock import FolderLock
 from crawler.state.schema import connect
 
@@ -23,9 +23,10 @@ def forget(folder: Path, records: Sequence[Record]) -> None:
         db = connect(folder / FOLDER / FILE)
         with disk_errors(folder):
             for record in records:
-                (folder / record.file_name).unlink(missing_ok=True)
+                for name in record.files:
+                    (folder / name).unlink(missing_ok=True)
         db.execute("BEGIN IMMEDIATE")
-        db.executemany("DELETE FROM targets WHERE id = ?", [(record.index,) for record in records])
+        db.executemany(FORGET, [(record.index,) for record in records])
         db.execute("INSERT OR REPLACE INTO facts VALUES ('mark', ?)", (BEYOND,))
         db.execute("COMMIT")
         db.close()

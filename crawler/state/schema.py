@@ -39,9 +39,21 @@ ALTER TABLE targets ADD COLUMN last_modified TEXT;
 CREATE TABLE robots (origin TEXT PRIMARY KEY, expires REAL NOT NULL, packed BLOB NOT NULL) WITHOUT ROWID;
 """
 
+_STEP_3 = """
+-- what tells that two pictures are the same, and which target holds the picture of a duplicate; NULL frames are 1,
+-- `more` is JSON with what few pictures have: notes, files, exif, values
+ALTER TABLE targets ADD COLUMN frames INTEGER;
+ALTER TABLE targets ADD COLUMN pixels INTEGER;
+ALTER TABLE targets ADD COLUMN look INTEGER;
+ALTER TABLE targets ADD COLUMN same_as INTEGER;
+ALTER TABLE targets ADD COLUMN more TEXT;
+CREATE INDEX by_same_as ON targets (same_as) WHERE same_as IS NOT NULL;
+"""
+
 _STEPS: list[Callable[[sqlite3.Connection], None]] = [
     lambda connection: _script(connection, _STEP_1),
     lambda connection: _script(connection, _STEP_2),
+    lambda connection: _script(connection, _STEP_3),
 ]
 
 VERSION = len(_STEPS)

@@ -40,14 +40,24 @@ class TargetSpill:
 
     async def put(self, visits: Sequence[Visit]) -> None:
         rows = [
-            (visit.host, visit.target.index, visit.target.url, visit.target.origin, _packed(visit.past))
+            (
+                visit.host,
+                visit.target.index,
+                visit.target.url,
+                visit.target.origin,
+                _packed(visit.past),
+                _columns(visit.target),
+            )
             for visit in visits
         ]
         await self._thread().call(lambda: self._insert(rows))
 
     async def take(self, host: str, most: int) -> Sequence[Visit]:
         rows = await self._thread().call(lambda: self._remove(host, most))
-        return [Visit(Target(index, url, origin), url, host, past=_past(packed)) for index, url, origin, packed in rows]
+        return [
+            Visit(Target(index, url, origin, None, json.loads(columns or "{}")), url, host, past=_past(packed))
+            for index, url, origin, packed, columns in rows
+        ]
 
     def _thread(self) -> Batcher[None, None]:
         if self._batcher is None:
@@ -56,20 +66,20 @@ class TargetSpill:
 
     # Below: in the thread.
 
-    def _insert(self, rows: Sequence[tuple[str, int, str, str, str | None]]) -> None:
+    def _insert(self, rows: Sequence[tuple[str, int, str, str, str | None, str | None]]) -> None:
         try:
             db = self._open()
             db.execute("BEGIN")
-            db.executemany("INSERT OR REPLACE INTO spilled VALUES (?, ?, ?, ?, ?)", rows)
+            db.executemany("INSERT OR REPLACE INTO spilled VALUES (?, ?, ?, ?, ?, ?)", rows)
             db.execute("COMMIT")
         except sqlite3.Error as error:
             raise self._failed(error) from error
 
-    def _remove(self, host: str, most: int) -> list[tuple[int, str, str, str | None]]:
+    def _remove(self, host: str, most: int) -> list[tuple[int, str, str, str | None, str | None]]:
         try:
             db = self._open()
             rows = db.execute(
-                "SELECT id, url, origin, past FROM spilled WHERE host = ? ORDER BY id LIMIT ?", (host, most)
+                "SELECT id, url, origin, past, columns FROM spilled WHERE host = ? ORDER BY id LIMIT ?", (host, most)
             ).fetchall()
             if rows:
                 db.execute("DELETE FROM spilled WHERE host = ? AND id <= ?", (host, rows[-1][0]))
@@ -85,7 +95,7 @@ class TargetSpill:
             self._db.execute("PRAGMA synchronous = OFF")
             self._db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
             self._db.execute(
-                "CREATE TABLE spilled (host TEXT, id INTEGER, url TEXT NOT NULL, origin TEXT NOT NULL, past TEXT, "
+                "CREATE TABLE spilled (host TEXT, id INTEGER, url TEXT NOT NULL, origin TEXT NOT NULL, past TEXT, columns TEXT, "
                 "PRIMARY KEY (host, id)) WITHOUT ROWID"
             )
         return self._db
@@ -107,6 +117,10 @@ class TargetSpill:
         self._discard()
 
 
+def _columns(target: Target) -> str | None:
+    return json.dumps(dict(target.columns)) if target.columns else None
+
+
 def _packed(past: Past) -> str | None:
     if past is NO_PAST:
         return None
@@ -117,4 +131,5 @@ def _past(packed: str | None) -> Past:
     if packed is None:
         return NO_PAST
     fields = json.loads(packed)
-    return Past(**fields | {"sha256": bytes.fromhex(fields["sha256"])})
+    restored = {"sha256": bytes.fromhex(fields["sha256"]), "companions": tuple(fields["companions"])}
+    return Past(**fields | restored)

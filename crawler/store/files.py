@@ -5,18 +5,28 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Awaitable, Callable, Container, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Container, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from crawler.batcher import Batcher
 from crawler.disk import disk_errors, write_all
-from crawler.model import Picture, Receipt, Record
+from crawler.model import CompanionFile, Picture, Receipt, Record
 from crawler.store.intents import Intents
-from crawler.store.names import file_name, numbered
+from crawler.store.names import beside, file_name, numbered
 
 INTENTS = ".crawler/intents"
 _TEMPORARY = ".crawler/tmp"
 _BATCH = 32
+
+
+class _File(NamedTuple):
+    """Bytes that are to be written: of a picture, or of the companion with that label."""
+
+    target: int
+    label: str
+    data: bytes
+
 
 _Item = tuple[Picture, str]
 """A picture, and the name of the one whose place it takes."""
@@ -40,7 +50,7 @@ class FileStore:
         self._made: set[Path] = set()
         self._by_content = "{sha256}" in template
         self._unkept: set[str] = set()
-        self._reserved: set[str] = set()  # names whose picture is being replaced
+        self._reserved: dict[str, int] = {}  # names whose picture is being replaced, and by which target's
         self._intents: Intents | None = None
 
     async def __aenter__(self) -> FileStore:
@@ -54,18 +64,18 @@ class FileStore:
     async def put(self, picture: Picture, instead_of: str = "") -> Receipt:
         return await self._batcher.do((picture, instead_of))
 
-    async def retire(self, index: int, file_name: str, forget: Callable[[], Awaitable[None]]) -> None:
-        await self._batcher.call(lambda: self._announce(index, file_name))
+    async def retire(self, index: int, names: Sequence[str], forget: Callable[[], Awaitable[None]]) -> None:
+        await self._batcher.call(lambda: self._announce(index, names))
         await forget()
-        if self._by_content:  # it may be somebody else's too, which is found out in the end
-            self._unkept.add(file_name)
+        if self._by_content:  # they may be somebody else's too, which is found out in the end
+            self._unkept.update(names)
         else:
-            await self._batcher.call(lambda: self._remove(file_name))
+            await self._batcher.call(lambda: self._remove(names))
 
     def keeping(self, records: Iterable[Record]) -> Iterator[Record]:
         """Take note of the files that records name. Called from the journal's thread, as `discard_unkept`."""
         for record in records:
-            self._unkept.discard(record.file_name)
+            self._unkept.difference_update(record.files)
             yield record
 
     def discard_unkept(self) -> None:
@@ -95,10 +105,10 @@ class FileStore:
         assert self._intents is not None
         with disk_errors(self._folder):
             named = [(picture, self._name(picture, instead_of)) for picture, instead_of in items]
-            fresh: dict[str, Picture] = {}
+            fresh: dict[str, _File] = {}
             receipts = [self._assign(picture, name, fresh) for picture, name in named]
-            written = [self._write_temporary(picture) for picture in fresh.values()]
-            self._intents.announce({name: picture.target.index for name, picture in fresh.items()}, self._durable)
+            written = [self._write_temporary(file) for file in fresh.values()]
+            self._intents.announce({name: file.target for name, file in fresh.items()}, self._durable)
             for temporary, name in zip(written, fresh, strict=True):
                 os.replace(temporary, self._folder / name)
             if self._durable:
@@ -106,33 +116,50 @@ class FileStore:
                     _flush_folder(parent)
         return receipts
 
-    def _announce(self, index: int, file_name: str) -> None:
+    def _announce(self, index: int, names: Sequence[str]) -> None:
         assert self._intents is not None
         with disk_errors(self._folder):
-            self._intents.announce({file_name: index}, self._durable)
-        self._reserved.add(file_name)
+            self._intents.announce(dict.fromkeys(names, index), self._durable)
+        self._reserved |= dict.fromkeys(names, index)
 
-    def _remove(self, file_name: str) -> None:
+    def _remove(self, names: Sequence[str]) -> None:
         with disk_errors(self._folder):
-            (self._folder / file_name).unlink(missing_ok=True)
+            for name in names:
+                (self._folder / name).unlink(missing_ok=True)
 
     def _name(self, picture: Picture, instead_of: str) -> str:
         """The name of a picture: its template's, or that of the picture whose place it takes."""
         if not instead_of or self._by_content:
             return file_name(self._template, picture)
-        self._reserved.discard(instead_of)
+        self._reserved = {name: index for name, index in self._reserved.items() if index != picture.target.index}
         return f"{instead_of.rpartition('.')[0]}.{picture.extension}"
 
-    def _assign(self, picture: Picture, name: str, fresh: dict[str, Picture]) -> Receipt:
-        """Give a picture its file. One that is named by its content and is there already is not written again."""
+    def _assign(self, picture: Picture, name: str, fresh: dict[str, _File]) -> Receipt:
+        """Give a picture and its companions their files."""
         self._make_parent(self._folder / name)
+        index = picture.target.index
+        name = self._place(_File(index, "", picture.data), name, fresh)
+        found = []
+        for companion in picture.companions:
+            file = _File(index, companion.label, companion.data)
+            place = self._place(file, beside(name, companion.label, companion.extension), fresh)
+            digest = hashlib.sha256(companion.data).digest()
+            found.append(
+                CompanionFile(
+                    companion.label, place, companion.width, companion.height, companion.format, len(file.data), digest
+                )
+            )
+        return Receipt(name, len(picture.data), _digest(picture), tuple(found))
+
+    def _place(self, file: _File, name: str, fresh: dict[str, _File]) -> str:
+        """A free name. One that is named by its content and is there already is not written again."""
         if self._taken(name, fresh):
             if self._by_content:
-                return Receipt(name, len(picture.data), _digest(picture))
+                return name
             while self._taken(name, fresh):
-                name = numbered(name, picture.target.index)
-        fresh[name] = picture
-        return Receipt(name, len(picture.data), _digest(picture))
+                name = numbered(name, file.target)
+        fresh[name] = file
+        return name
 
     def _taken(self, name: str, fresh: Container[str]) -> bool:
         return (
@@ -144,10 +171,10 @@ class FileStore:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._made.add(path.parent)
 
-    def _write_temporary(self, picture: Picture) -> Path:
-        path = self._temporary / str(picture.target.index)
+    def _write_temporary(self, given: _File) -> Path:
+        path = self._temporary / f"{given.target}{given.label}"
         with open(path, "wb", buffering=0) as file:
-            write_all(file, picture.data)
+            write_all(file, given.data)
             if self._durable:
                 os.fsync(file.fileno())
         return path

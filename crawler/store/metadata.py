@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from crawler.disk import disk_errors, write_all
 from crawler.model import Record
@@ -81,7 +82,7 @@ class MetadataLedger:
 
 def line(record: Record) -> bytes:
     """One line of metadata: JSON, `file_name` first."""
-    row = {
+    row: dict[str, Any] = {
         "file_name": record.file_name,
         "index": record.index,
         "url": record.url,
@@ -95,7 +96,25 @@ def line(record: Record) -> bytes:
         "bytes": record.size,
         "content_type": record.content_type,
         "fetched_at": utc(record.fetched_at),
+        "frames": record.frames,
+        "notes": "; ".join(record.notes),
     }
+    if record.companions:
+        row["files"] = [
+            {
+                "label": one.label,
+                "file_name": one.file_name,
+                "width": one.width,
+                "height": one.height,
+                "format": one.format,
+                "bytes": one.size,
+            }
+            for one in record.companions
+        ]
+    if record.exif is not None:
+        row["exif"] = record.exif  # as text: its keys differ from picture to picture, and a table wants columns
+    if record.values:
+        row["values"] = record.values
     return json.dumps(row, ensure_ascii=False).encode(errors="backslashreplace") + b"\n"
 
 

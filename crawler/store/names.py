@@ -33,6 +33,11 @@ def file_name(template: str, picture: Picture) -> str:
     return "/".join(parts) + f".{picture.extension}"
 
 
+def beside(name: str, label: str, extension: str) -> str:
+    """The name of a companion of a picture: `00000/00000012.thumb.webp` beside `00000/00000012.jpg`."""
+    return f"{name.rpartition('.')[0]}.{label}.{extension}"
+
+
 def numbered(name: str, index: int) -> str:
     """Another name for a picture whose name is taken: the target's number before the ending."""
     stem, _, extension = name.rpartition(".")

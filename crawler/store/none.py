@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from crawler.model import Picture, Receipt
 
@@ -13,7 +13,7 @@ class NullStore:
     async def put(self, picture: Picture, instead_of: str = "") -> Receipt:
         return Receipt("", len(picture.data))
 
-    async def retire(self, index: int, file_name: str, forget: Callable[[], Awaitable[None]]) -> None:
+    async def retire(self, index: int, names: Sequence[str], forget: Callable[[], Awaitable[None]]) -> None:
         await forget()
 
     async def __aenter__(self) -> NullStore:
