@@ -93,14 +93,14 @@ def _avif(head: bytes) -> tuple[int, int] | None:
     """ISO/IEC 23008-12 6.5.3 and 9.3: the spatial extents that belong to the primary item. There may be others, larger too:
     of tiles, thumbnails and gain maps.
     """
-    meta = _box(head, b"meta", 0, len(head))
+    meta = box(head, b"meta", 0, len(head))
     if meta is None:
         return None
     inside = meta[0] + 4, meta[1]
-    pitm, iprp = _box(head, b"pitm", *inside), _box(head, b"iprp", *inside)
+    pitm, iprp = box(head, b"pitm", *inside), box(head, b"iprp", *inside)
     if pitm is None or iprp is None:
         return None
-    ipco, ipma = _box(head, b"ipco", *iprp), _box(head, b"ipma", *iprp)
+    ipco, ipma = box(head, b"ipco", *iprp), box(head, b"ipma", *iprp)
     if ipco is None or ipma is None:
         return None
     primary = unpack_from(">I" if head[pitm[0]] else ">H", head, pitm[0] + 4)[0]
@@ -136,7 +136,7 @@ def _properties_of(head: bytes, item: int, at: int, end: int) -> frozenset[int]:
     return frozenset()
 
 
-def _box(head: bytes, kind: bytes, at: int, end: int) -> tuple[int, int] | None:
+def box(head: bytes, kind: bytes, at: int, end: int) -> tuple[int, int] | None:
     """Begin and end of the contents of the first box of that kind; None if there is none, or not all of it is here."""
     while at < end:
         size, found = unpack_from(">I4s", head, at)

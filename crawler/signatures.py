@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 _SIGNATURES: list[tuple[int, bytes, str]] = [
     (0, b"\xff\xd8\xff", "JPEG"),
     (0, b"\x89PNG\r\n\x1a\n", "PNG"),
@@ -29,7 +31,27 @@ _SIGNATURES: list[tuple[int, bytes, str]] = [
     (0, b"qoif", "QOI"),
     (0, b"II+\0", "BigTIFF"),
     (0, b"MM\0+", "BigTIFF"),
+    (0, b"\x01\xda", "SGI"),
+    (0, b"SIMPLE  =", "FITS"),
+    (0, b"/* XPM */", "XPM"),
+    (0, b"\xb1\x68\xde\x3a", "DCX"),
+    (0, b"BLP1", "BLP"),
+    (0, b"BLP2", "BLP"),
+    (0, b"FTEX", "FTEX"),
+    (20, b"GIMP", "GBR"),
+    (4, b"\x11\xaf", "FLI"),
+    (4, b"\x12\xaf", "FLC"),
+    (0, b"DanM", "MSP"),
+    (0, b"LinS", "MSP"),
+    (0, b"\x80\xe8\0\0", "PIXAR"),
+    (0, b"\x59\xa6\x6a\x95", "Sun raster"),
+    (0, b"\xd7\xcd\xc6\x9a", "WMF"),
+    (0, b"P7 332", "XV thumbnail"),
 ]
+
+_PORTABLE = re.compile(rb"P[1-7fF]\s")
+_PCX = re.compile(rb"\n[\x00\x02-\x05]\x01[\x01\x02\x04\x08]")
+_XBM = re.compile(rb"#define\s+\w+_width\s")
 
 
 def sniff(data: bytes) -> str:
@@ -40,4 +62,7 @@ def sniff(data: bytes) -> str:
     head = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if head.startswith(b"<svg") or (head.startswith((b"<?xml", b"<!--")) and b"<svg" in head):
         return "SVG"
+    for pattern, name in ((_PORTABLE, "PPM"), (_PCX, "PCX"), (_XBM, "XBM")):
+        if pattern.match(data):
+            return name
     return ""

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import runpy
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 from aiohttp import ClientSession, web
+from PIL import Image, ImageStat
 
 from tests.cli import crawler
 from tests.servers.handle import Faults
+from tests.servers.pictures import jpeg
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -26,7 +32,9 @@ def run_example(name: str, *arguments: str) -> str:
 
 
 def test_every_example_has_a_test() -> None:
-    tested = {"crawl.toml", "embed_in_a_service.py", "first_exercise.py", "watch_outcomes.py"}
+    tested = {
+        "blur_boxes.py", "crawl.toml", "drop_blank.py", "embed_in_a_service.py", "first_exercise.py", "watch_outcomes.py",
+    }  # fmt: skip
     assert {path.name for path in EXAMPLES.iterdir() if path.is_file()} == tested
 
 
@@ -55,6 +63,75 @@ def test_headers_of_another_shape_are_refused_in_a_configuration_file(text: str,
     assert done.code == 2
     assert len(done.err.splitlines()) == 1
     assert "header" in done.err
+
+
+def test_boxes_of_a_column_are_blurred(tmp_path: Path) -> None:
+    stripes = Image.new("RGB", (200, 100))
+    stripes.paste(
+        "white", (0, 0, 200, 100), Image.effect_noise((200, 100), 400).point(lambda level: 255 * (level > 127))
+    )
+    with served({"face.png": as_png(stripes)}) as site:
+        rows = [
+            {"url": f"{site}/face.png", "boxes": [[0.5, 0.0, 1.0, 1.0]]},
+            {"url": f"{site}/face.png?plain"},
+            {"url": f"{site}/face.png?odd", "boxes": [[0.5, 0, 2, 1]]},
+        ]
+        (tmp_path / "faces.jsonl").write_text("\n".join(map(json.dumps, rows)))
+        flags = ("--allow-private", "--encode", "png", "--transform", "examples.blur_boxes:blur", "--json")
+        done = crawler("run", tmp_path / "faces.jsonl", "-o", tmp_path / "out", *flags)
+    assert done.summary["reasons"] == {"transform_failed": 1}, done.err
+    with (
+        Image.open(tmp_path / "out/00000/00000000.png") as blurred,
+        Image.open(tmp_path / "out/00000/00000001.png") as plain,
+    ):
+        assert blurred.crop((0, 0, 100, 100)).tobytes() == plain.crop((0, 0, 100, 100)).tobytes() == left_half(stripes)
+        contrast = ImageStat.Stat(blurred.crop((100, 0, 200, 100)).convert("L")).stddev[0]
+        assert contrast < ImageStat.Stat(plain.crop((100, 0, 200, 100)).convert("L")).stddev[0] / 8
+
+
+def test_blank_pictures_are_dropped(tmp_path: Path) -> None:
+    pictures = {
+        "blank.png": as_png(Image.new("RGB", (90, 60), "ivory")),
+        "clear.png": as_png(Image.new("RGBA", (9, 9))),
+    }
+    with served(pictures | {"photo.jpg": jpeg(90, 60)}) as site:
+        flags = ("--allow-private", "--transform", "examples.drop_blank:drop_blank", "--json")
+        done = crawler("run", *(f"{site}/{name}" for name in [*pictures, "photo.jpg"]), "-o", tmp_path / "out", *flags)
+    assert done.summary["reasons"] == {"dropped": 2}, done.err
+    (line,) = (tmp_path / "out/metadata.jsonl").read_text().splitlines()
+    assert json.loads(line)["values"]["contrast"] > 4
+
+
+def as_png(picture: Image.Image) -> bytes:
+    picture.save(out := BytesIO(), "PNG")
+    return out.getvalue()
+
+
+def left_half(picture: Image.Image) -> bytes:
+    return picture.crop((0, 0, 100, 100)).tobytes()
+
+
+@contextmanager
+def served(files: dict[str, bytes]) -> Iterator[str]:
+    """The address of a server that has these files."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:  # noqa: N802 - the name is http.server's
+            body = files.get(self.path[1:].partition("?")[0])
+            self.send_response(404 if body is None else 200)
+            self.send_header("Content-Length", str(len(body or b"")))
+            self.end_headers()
+            self.wfile.write(body or b"")
+
+        def log_message(self, *_: object) -> None:
+            return None
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
 
 
 def test_first_exercise_fetches_five_pictures(faults: Faults, tmp_path: Path) -> None:

@@ -280,7 +280,10 @@ async def test_repeat_and_limit_together(count: int, repeat: int, limit: int | N
 
 async def test_the_total_is_known_from_the_start(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_bytes(b"http://a/1\n# no\nhttp://a/2\n")
-    for options, total in (({}, 3), ({"repeat": 4}, 12), ({"repeat": 4, "limit": 5}, 5), ({"limit": 9}, 3)):
+    cases: tuple[tuple[dict[str, Any], int], ...] = (
+        ({}, 3), ({"repeat": 4}, 12), ({"repeat": 4, "limit": 5}, 5), ({"limit": 9}, 3),
+    )  # fmt: skip
+    for options, total in cases:
         source = Targets(InputSettings(("http://a/0", str(tmp_path / "list.txt")), **options))
         assert source.total is None
         batches = source.batches()

@@ -12,13 +12,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from io import BytesIO
 
-from PIL import Image
+from PIL import Image, ImageFile
 
 from crawler.model import Reason
-from crawler.process.decode import BROKEN, Refused, refused
+from crawler.process.colour import simple
+from crawler.process.decode import BROKEN, Refused, mend_clear, refused
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_OWN = {b"acTL", b"fcTL", b"fdAT", b"IDAT", b"IEND", b"IHDR", b"eXIf", b"iCCP", b"tEXt", b"zTXt", b"iTXt"}
+_SHARED = (b"PLTE", b"tRNS")
 _BACKGROUND, _PREVIOUS = 1, 2
 _OVER = 1
 
@@ -37,16 +38,20 @@ class _Part:
     data: list[bytes] = field(default_factory=list)
 
 
-def composed(data: bytes, size: tuple[int, int], count: int) -> Iterator[tuple[Image.Image, int]]:
+def composed(data: bytes, size: tuple[int, int], count: int, most_pixels: int) -> Iterator[tuple[Image.Image, int]]:
     """The first `count` frames as a viewer shows them, in RGBA, and for how many milliseconds.
 
     Raises:
-        Refused: a frame is missing, broken, or lies outside the canvas.
+        Refused: a frame is missing, broken, or lies outside the canvas, or all together have more than `most_pixels`.
     """
+    if size[0] * size[1] * count > most_pixels:
+        raise Refused(Reason.TOO_MANY_PIXELS, f"{count} frames of {size[0]}x{size[1]}, {most_pixels} pixels allowed")
     head, shared, parts = _parts(data, count)
     canvas = Image.new("RGBA", size)
     for number in range(count):
         if number >= len(parts) or not parts[number].data:
+            if number and ImageFile.LOAD_TRUNCATED_IMAGES:
+                return  # what there is will do
             raise Refused(Reason.TRUNCATED, f"frame {number + 1} of {count} is missing")
         part = parts[number]
         place = part.left, part.top
@@ -83,7 +88,7 @@ def _parts(data: bytes, count: int) -> tuple[bytes, bytes, list[_Part]]:
         elif kind == b"fdAT" and parts and length >= 4:
             numbered = _in_order(int.from_bytes(body[:4], "big"), numbered)
             parts[-1].data.append(body[4:])
-        elif kind not in _OWN and not any(part.data for part in parts):
+        elif kind in _SHARED:
             shared.append(_chunk(kind, body))
         at += 12 + length
     return head, b"".join(shared), parts
@@ -101,8 +106,9 @@ def _decoded(head: bytes, shared: bytes, part: _Part) -> Image.Image:
     whole = _SIGNATURE + _chunk(b"IHDR", size + head[8:]) + shared + data + _chunk(b"IEND", b"")
     try:
         with Image.open(BytesIO(whole), formats=("PNG",)) as picture:
+            mend_clear(picture, whole)
             picture.load()
-            return picture.convert("RGBA")
+            return simple(picture, []).convert("RGBA")
     except BROKEN as error:
         raise refused(error) from None
 

@@ -11,7 +11,7 @@ from PIL import Image, ImageChops, ImageCms
 
 _LARGEST_PROFILE = 4_000_000
 _MOST_TRANSFORMS = 32
-_BITS_PER_SAMPLE = 258  # TIFF 6.0
+_BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262  # TIFF 6.0
 
 _SPACES = {"RGB ": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 """ICC.1:2022 7.2.6: colour space of a profile, as Pillow's mode."""
@@ -140,6 +140,8 @@ def _eight_bits(picture: Image.Image) -> Image.Image:
         return _stretched(grey)
     scale = 255 / ((1 << _depth(picture)) - 1)
     result = grey.point(lambda value: value * scale + 0.5).convert("L")
+    if getattr(picture, "tag_v2", {}).get(_PHOTOMETRIC) == 0:  # white is zero
+        result = ImageChops.invert(result)
     if isinstance(clear, int):
         result.putalpha(ImageChops.invert(_equal(grey, clear)))
     return result

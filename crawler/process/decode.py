@@ -98,7 +98,20 @@ def open_picture(data: bytes, formats: tuple[str, ...], max_pixels: int) -> Imag
     width, height = picture.size
     if width * height > max_pixels:
         raise Refused(Reason.TOO_MANY_PIXELS, f"{width}x{height} is {width * height} pixels, {max_pixels} allowed")
+    mend_clear(picture, data)
     return picture
+
+
+def mend_clear(picture: Image.Image, data: bytes) -> None:
+    """Bring the clear colour of a PNG (tRNS) to the 8 bits to which Pillow brings the pixels, but not that colour."""
+    clear = picture.info.get("transparency")
+    if picture.format != "PNG" or clear is None or data[12:16] != b"IHDR":
+        return
+    depth, kind = data[24], data[25]  # PNG 3rd edition, 11.2.1
+    if kind == 0 and depth in (2, 4) and isinstance(clear, int):
+        picture.info["transparency"] = clear * 255 // ((1 << depth) - 1)
+    elif kind == 2 and depth == 16 and isinstance(clear, tuple):
+        picture.info["transparency"] = tuple(value >> 8 for value in clear)
 
 
 def load(picture: Image.Image) -> None:

@@ -44,7 +44,9 @@ def encode(
     """
     for frame in frames:
         frame.info = {}  # Pillow writes comments and tags of the source that stand here
-    if encode == "gif" and any(frame.mode in ("LA", "RGBA") for frame in frames):
+    if len({frame.mode for frame in frames}) > 1:
+        frames = [frame.convert("RGBA" if any("A" in one.mode for one in frames) else "RGB") for frame in frames]
+    if encode == "gif" and frames[0].mode in ("LA", "RGBA"):
         frames = [_with_palette(frame) for frame in frames]
         options = options | {
             "transparency": _CLEAR,

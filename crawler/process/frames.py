@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from struct import calcsize, unpack_from
+from struct import error as StructError  # noqa: N812
 
-from PIL import GifImagePlugin, Image
+from PIL import GifImagePlugin, Image, ImageFile
 
 from crawler.model import Reason
-from crawler.process.apng import composed
+from crawler.process import apng, gif
 from crawler.process.decode import BROKEN, Refused, load, refused
+from crawler.process.headers import check_tiff
 
 _TIMED = ("GIF", "WEBP", "PNG", "AVIF")
 """Formats whose frames follow each other in time. Of the others only a TIFF has pages that are pictures of their own: the
 pictures of an ICO or MPO are sizes and views of one.
 """
+_MOST_PAGES = 65_536
 _LONGEST = 10 * 60 * 1000
 
 
@@ -26,9 +30,11 @@ class Timing:
     plays: int
 
 
-def count_frames(picture: Image.Image) -> int:
+def count_frames(picture: Image.Image, body: bytes) -> int:
     """How many frames a viewer shows; 1 for a still picture, and for one whose later frames cannot be found."""
-    if picture.format not in _TIMED and picture.format != "TIFF":
+    if picture.format == "TIFF":
+        return _count_pages(body)
+    if picture.format not in _TIMED:
         return 1
     try:
         if not getattr(picture, "is_animated", False):
@@ -44,22 +50,34 @@ def is_timed(picture: Image.Image) -> bool:
     return picture.format in _TIMED
 
 
-def frames_of(picture: Image.Image, body: bytes, count: int, most_pixels: int) -> Iterator[tuple[Image.Image, int]]:
+def frames_of(
+    picture: Image.Image, body: bytes, count: int, most_pixels: int, animated: bool
+) -> Iterator[tuple[Image.Image, int]]:
     """The first `count` frames one after the other, decoded, each with the milliseconds it is shown. A frame is whole, and
     gone when the next one comes.
+
+    Args:
+        animated: more than one would be taken; of a PNG with one frame and a default image that is the frame.
 
     Raises:
         Refused: one of them is broken, or all together have more than `most_pixels`.
     """
-    if picture.format == "PNG" and count > 1:
-        yield from composed(body, picture.size, count)
+    compose = apng.composed if picture.format == "PNG" else gif.composed
+    aside = animated and bool(getattr(picture, "default_image", False))
+    if (picture.format in ("PNG", "GIF") and count > 1) or aside or _leaves_some_clear(picture):
+        for frame, milliseconds in compose(body, picture.size, count, most_pixels):
+            yield _without_alpha(frame), milliseconds
         return
     pixels = 0
     for number in range(count):
         if number:
-            if isinstance(picture, GifImagePlugin.GifImageFile):
-                picture.disposal_method = 0  # what a frame does not say is not what the one before it said
-            _seek(picture, number)
+            try:
+                _seek(picture, number)
+            except Refused:
+                if ImageFile.LOAD_TRUNCATED_IMAGES:
+                    return
+                raise
+            check_tiff(picture, most_pixels)
         pixels += picture.width * picture.height
         if pixels > most_pixels:
             raise Refused(Reason.TOO_MANY_PIXELS, f"{number + 1} frames are {pixels} pixels, {most_pixels} allowed")
@@ -73,6 +91,35 @@ def plays_of(picture: Image.Image) -> int:
     if picture.format == "GIF":  # the extension counts the repeats; without it there are none
         return 1 if told is None else 0 if told == 0 else told + 1
     return told if isinstance(told, int) else 0
+
+
+def _count_pages(body: bytes) -> int:
+    """TIFF 6.0, 2: each directory tells where the next one is. Pillow takes longer with each page."""
+    order = "<" if body[:2] == b"II" else ">"
+    big = unpack_from(f"{order}H", body, 2)[0] == 43  # BigTIFF
+    count_form, entry, offset_form = (f"{order}Q", 20, f"{order}Q") if big else (f"{order}H", 12, f"{order}I")
+    seen: set[int] = set()
+    try:
+        at = unpack_from(offset_form, body, 8 if big else 4)[0]
+        while at and at not in seen and len(seen) < _MOST_PAGES:
+            (count,) = unpack_from(count_form, body, at)
+            after = at + calcsize(count_form) + count * entry
+            seen.add(at)
+            (at,) = unpack_from(offset_form, body, after)
+    except StructError:
+        pass  # what is cut off is not counted
+    return max(1, len(seen))
+
+
+def _leaves_some_clear(picture: Image.Image) -> bool:
+    """True for a GIF whose first frame is smaller than its canvas. Once it is decoded that cannot be told."""
+    if not isinstance(picture, GifImagePlugin.GifImageFile) or not picture.tile:
+        return False
+    return picture.tile[0].extents not in (None, (0, 0, *picture.size))
+
+
+def _without_alpha(frame: Image.Image) -> Image.Image:
+    return frame.convert("RGB") if frame.getchannel("A").getextrema() == (255, 255) else frame
 
 
 def _seek(picture: Image.Image, number: int) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import struct
+from contextlib import suppress
 from struct import unpack_from
 
 from PIL import Image, TiffImagePlugin
 
-from crawler.dimensions import dimensions
+from crawler.dimensions import box, dimensions
 from crawler.model import Reason
 from crawler.process.decode import Refused
 
 _MOST_PARTS = 1024
 """Tiles of a JPEG 2000, items of an AVIF: far more than encoders make, and decoders take long over many."""
+_SIZ = re.compile(b"\xff\x4f\xff\x51")
 _TILE_WIDTH, _TILE_LENGTH, _STRIP_OFFSETS, _SAMPLES = 322, 323, 273, 277  # TIFF 6.0
 
 
@@ -56,23 +59,22 @@ def _check_parts(name: str, count: int) -> None:
 
 def _tiles(data: bytes) -> int:
     """ISO/IEC 15444-1 A.5.1: tiles on the reference grid, from the SIZ segment; 0 if there is none."""
-    at = data.find(b"\xff\x4f\xff\x51")
-    if at < 0:
-        return 0
-    try:
-        wide, high, _, _, tile_wide, tile_high, tile_left, tile_top = unpack_from(">8I", data, at + 8)
-    except struct.error:
-        return 0
-    if not tile_wide or not tile_high:
-        return 0
-    return int(-(-(wide - tile_left) // tile_wide) * -(-(high - tile_top) // tile_high))
+    most = 0
+    for found in _SIZ.finditer(data):  # there may be decoys
+        with suppress(struct.error, ZeroDivisionError):
+            wide, high, _, _, tile_wide, tile_high, left, top = unpack_from(">8I", data, found.end() + 4)
+            most = max(most, -(-(wide - left) // tile_wide) * -(-(high - top) // tile_high))
+    return most
 
 
 def _items(data: bytes) -> int:
     """ISO/IEC 14496-12 8.11.6: how many items the iinf box lists; 0 if there is none."""
-    at = data.find(b"iinf", 0, 4096)
     try:
-        found = unpack_from(">I" if data[at + 4] else ">H", data, at + 8) if at >= 0 else (0,)
+        meta = box(data, b"meta", 0, len(data))
+        info = box(data, b"iinf", meta[0] + 4, meta[1]) if meta is not None else None
+        if info is None:
+            return 0
+        found = unpack_from(">I" if data[info[0]] else ">H", data, info[0] + 4)
         return int(found[0])
     except (struct.error, IndexError):
         return 0

@@ -5,16 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 from PIL import Image
 
 from crawler.model import NO_LIKENESS, Companion, Likeness, Reason, Sample
-from crawler.picture_settings import ANIMATED, ProcessSettings
+from crawler.picture_settings import ANIMATED, Output, ProcessSettings
 from crawler.process import custom
-from crawler.process.colour import profile_of, simple, to_srgb
+from crawler.process.colour import is_grey, profile_of, simple, to_srgb
 from crawler.process.decode import (
     Refused,
     allow,
@@ -31,7 +31,7 @@ from crawler.process.geometry import Plan, Size, lying
 from crawler.process.headers import check_head, check_tiff
 from crawler.process.likeness import look, pixel_hash
 from crawler.process.tags import exif_json, kept_tags
-from crawler.process.transform import busiest, planned, rendered, size_to_decode
+from crawler.process.transform import background_of, busiest, planned, rendered, size_to_decode
 
 _HASHES = {64: "sha256", 32: "md5"}
 _HEX = re.compile(r"[0-9a-f]+")
@@ -114,26 +114,39 @@ class Job:
             _check_hash(body, digest, sample.columns.get(settings.verify_hash), settings.verify_hash)
         check_head(body, settings.max_pixels)
         try:
-            with open_picture(body, self._formats, settings.max_pixels) as picture:
-                return _Piece(self, picture, body, sample).made(digest)
+            return self._made(body, digest, sample)
         except Refused as error:
             if error.reason is not Reason.TRUNCATED or settings.truncated != "keep":
                 raise
             self._notes[:] = [f"cut off: {error}"]
-        with open_picture(body, self._formats, settings.max_pixels) as picture, load_rest():
-            return _Piece(self, picture, body, sample).made(digest)
+        with load_rest():
+            return self._made(body, digest, sample)
+
+    def _made(self, body: bytes, digest: bytes, sample: Sample | None) -> Done:
+        with open_picture(body, self._formats, self.settings.max_pixels) as picture:
+            piece = _Piece(self, picture, body, sample, self._whole)
+            try:
+                return piece.made(digest)
+            except Refused as error:
+                if error.reason is not Reason.DECODE or not piece.shrunk:
+                    raise
+        with open_picture(body, self._formats, self.settings.max_pixels) as picture:
+            # A lossless JPEG cannot be decoded smaller (ITU T.81 H).
+            return _Piece(self, picture, body, sample, whole=True).made(digest)
 
 
 class _Piece:
     """One opened picture on its way through a job."""
 
-    def __init__(self, job: Job, picture: Image.Image, body: bytes, sample: Sample | None) -> None:
+    def __init__(self, job: Job, picture: Image.Image, body: bytes, sample: Sample | None, whole: bool) -> None:
         self._job = job
         self._body = body
         self._settings = job.settings
         self._notes = job._notes
         self._picture = picture
         self._sample = sample
+        self._whole = whole
+        self.shrunk = False
         self._source = format_name(picture)
         self._turn = turn_of(picture)
         self._upright = lying(picture.size, self._turn)
@@ -141,11 +154,10 @@ class _Piece:
     def made(self, digest: bytes) -> Done:
         """Everything that is stored of it."""
         job, settings, picture = self._job, self._settings, self._picture
-        if settings.picky and (unwanted := settings.unwanted(*self._upright)) is not None:
-            raise Refused(*unwanted)
+        self._check_wanted()
         check_tiff(picture, settings.max_pixels)
         size = picture.size
-        frames = count_frames(picture)
+        frames = count_frames(picture, self._body)
         used = self._used(frames)
         plans = self._decode(used)
         exif = exif_json(picture, settings.exif_gps, self._notes) if settings.exif or settings.exif_gps else None
@@ -167,6 +179,10 @@ class _Piece:
             more = More(frames, notes, tuple(companions), likeness, exif, values)
         return Done(data, name, EXTENSIONS[name], *size, *self._upright, self._source, digest, more)
 
+    def _check_wanted(self) -> None:
+        if self._settings.picky and (unwanted := self._settings.unwanted(*self._upright)) is not None:
+            raise Refused(*unwanted)
+
     def _used(self, frames: int) -> int:
         """How many frames are looked at; of bytes that are stored as they came the first, or all to compare them."""
         settings, job = self._settings, self._job
@@ -181,14 +197,16 @@ class _Piece:
         """Decode the first frame, no larger than need be."""
         job, picture = self._job, self._picture
         plans = self._plans(self._upright, used)
-        if not job._whole:
+        if not self._whole:
             size = (1, 1) if job._original else size_to_decode(plans, self._upright, self._turn)
             if size is not None:
                 shrink_on_load(picture, size)
+                self.shrunk = self._source == "jpeg"
         load(picture)
         # The EXIF of a PNG may come after its pixels (PNG 3rd edition, 5.6).
         if self._source == "png" and (turn := turn_of(picture)) is not self._turn:
             self._turn, self._upright = turn, lying(picture.size, turn)
+            self._check_wanted()
             plans = self._plans(self._upright, used)
         return plans
 
@@ -198,19 +216,20 @@ class _Piece:
     def _render(self, used: int, plans: list[Plan]) -> tuple[list[list[Image.Image]], Timing | None, Likeness]:
         """For every output its frames; how they are played; what tells that another picture is the same."""
         job, settings, picture = self._job, self._settings, self._picture
-        profile = None if "icc" in settings.kept else profile_of(picture)
+        profile = profile_of(picture)
         reels: list[list[Image.Image]] = [[] for _ in job._outputs]
         durations: list[int] = []
         pixels: list[int] = []
         planned_for = self._upright
         seen: int | None = None
-        for number, (frame, duration) in enumerate(frames_of(picture, self._body, used, settings.max_pixels)):
+        for number, (frame, duration) in enumerate(self._frames(used)):
             if job._original and not (job._early or job._dedup == "near"):
                 break  # it has been decoded, that is all
             image, turn = simple(frame, self._notes), self._turn
             upright = lying(frame.size, turn) if number else self._upright  # pages differ in size
             if job._early:
-                image, turn, upright = self._early(image, profile, pixels)
+                image = self._early(image, profile, pixels)
+                turn, upright = None, image.size
             if upright != planned_for:
                 plans, planned_for = self._plans(upright, used), upright
             if number == 0 and job._dedup == "near":
@@ -219,9 +238,8 @@ class _Piece:
                 plans = [busiest(image, todo, upright, turn) for todo in plans]
             for output, todo, reel in zip(job._outputs, plans, reels, strict=True):
                 if number == 0 or not output.label or output.encode in ANIMATED:
-                    made = rendered(
-                        image, todo, upright, turn, None if job._early else profile, output, settings, self._notes
-                    )
+                    told = None if job._function or self._keeps_profile(output, profile) else profile
+                    made = rendered(image, todo, upright, turn, told, output, settings, self._notes)
                     reel.append(made.copy() if made is frame and used > 1 else made)
             durations.append(duration)
         timing = Timing(durations, plays_of(picture)) if used > 1 and is_timed(picture) else None
@@ -229,28 +247,40 @@ class _Piece:
             return reels, timing, NO_LIKENESS
         return reels, timing, Likeness(_together(pixels), seen)
 
-    def _early(self, image: Image.Image, profile: bytes | None, pixels: list[int]) -> tuple[Image.Image, None, Size]:
-        """A frame upright and in sRGB, hashed, and through the user's function."""
+    def _frames(self, used: int) -> Iterator[tuple[Image.Image, int]]:
+        settings = self._settings
+        return frames_of(self._picture, self._body, used, settings.max_pixels, settings.most_frames > 1)
+
+    def _early(self, image: Image.Image, profile: bytes | None, pixels: list[int]) -> Image.Image:
+        """A frame upright: hashed in sRGB, and in sRGB through the user's function if there is one."""
+        job = self._job
         if self._turn is not None:
             image = image.transpose(self._turn)
-        if profile is not None:
-            image = to_srgb(image, profile, self._notes)
-        if self._job._dedup == "pixels":
-            pixels.append(pixel_hash(image))
-        if self._job._function is not None:
-            assert self._sample is not None
-            given = image.copy() if image is self._picture else image
-            image = simple(custom.apply(self._job._function, given, self._sample), self._notes)
-        return image, None, image.size
+        common = to_srgb(image, profile, self._notes) if profile is not None else image
+        if job._dedup == "pixels":
+            pixels.append(pixel_hash(common))
+        if job._function is None:
+            return image
+        assert self._sample is not None
+        given = common.copy() if common is self._picture else common
+        return simple(custom.apply(job._function, given, self._sample), self._notes)
+
+    def _keeps_profile(self, output: Output, profile: bytes | None) -> bool:
+        """True if the pixels of an output stay in the space of the source's profile, which goes with them."""
+        settings = self._settings
+        if "icc" not in settings.kept or profile is None or self._job._function is not None or output.encode == "gif":
+            return False
+        if profile[16:20] != b"GRAY":  # ICC.1:2022 7.2.6
+            return True
+        padded = output.fit == "contain" and not is_grey(background_of(settings))
+        return output.encode in ("jpeg", "png") and settings.mode == "auto" and not padded
 
     def _tags(self) -> dict[str, dict[str, Any]]:
-        """By format: what of the source's metadata is written into it."""
-        found: dict[str, dict[str, Any]] = {}
+        """By label: what of the source's metadata is written into an output."""
+        found, own = {}, profile_of(self._picture)
         for output in self._job._outputs:
-            tags = kept_tags(self._picture, self._settings.kept, output.encode, self._notes)
-            if "icc" in self._settings.kept and (profile := profile_of(self._picture)) and output.encode != "gif":
-                tags["icc_profile"] = profile
-            found[output.encode] = tags
+            profile = own if self._keeps_profile(output, own) else None
+            found[output.label] = kept_tags(self._picture, self._settings.kept, output.encode, profile, self._notes)
         return found
 
     def _encode(
@@ -261,7 +291,7 @@ class _Piece:
         main, companions = b"", []
         for output, reel in zip(job._outputs, reels, strict=True):
             together = timing is not None and output.encode in ANIMATED
-            options, kept = job._options[output.encode], tags.get(output.encode, {})
+            options, kept = job._options[output.encode], tags.get(output.label, {})
             data = encode(reel if together else reel[:1], output.encode, options, timing, kept)
             extension = EXTENSIONS[output.encode]
             if output.label:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from itertools import islice
 from typing import Any
 
 from PIL import ExifTags, Image, PngImagePlugin
@@ -18,10 +19,13 @@ _LEFT_OUT = {
     ExifTags.Base.StripOffsets, ExifTags.Base.StripByteCounts,
 }  # fmt: skip
 _LONGEST_TEXT = 1000
+_MOST_TAGS = 500
+_JPEG_HOLDS = {"exif": 65_527, "xmp": 65_502, "icc_profile": 255 * 65_519}
+"""Bytes of a block: a segment of a JPEG has a length of 16 bits (ITU T.81 B.1.1.4), a profile has up to 255 (ICC.1 B.4)."""
 _MOST_VALUES = 100
 _CHARSETS = {b"ASCII\0\0\0": "ascii", b"UNICODE\0": "utf-16", b"JIS\0\0\0\0\0": "iso2022_jp", bytes(8): "utf-8"}
 """CIPA DC-008 4.6.6 D: how a user comment is written."""
-_XMP_ORIENTATION = re.compile(rb'\s*tiff:Orientation="[0-9]*"|<tiff:Orientation>[0-9]*</tiff:Orientation>')
+_XMP_ORIENTATION = re.compile(rb'\s?tiff:Orientation="[0-9]*"|<tiff:Orientation>[0-9]*</tiff:Orientation>')
 
 
 def exif_json(picture: Image.Image, with_gps: bool, notes: list[str]) -> dict[str, Any]:
@@ -32,20 +36,37 @@ def exif_json(picture: Image.Image, with_gps: bool, notes: list[str]) -> dict[st
         found |= _named(exif.get_ifd(ExifTags.IFD.Exif), ExifTags.TAGS)
         if with_gps:
             found |= _named(exif.get_ifd(ExifTags.IFD.GPSInfo), ExifTags.GPSTAGS)
-        return found
+        if len(found) > _MOST_TAGS:
+            notes.append(f"{len(found) - _MOST_TAGS} EXIF tags left out")
+        return dict(islice(found.items(), _MOST_TAGS))
     except BROKEN as error:
         notes.append(f"broken EXIF ignored: {words(error)}")
         return {}
 
 
-def kept_tags(picture: Image.Image, kept: frozenset[str], encode: str, notes: list[str]) -> dict[str, Any]:
-    """What of a source is written into the stored picture, as the encoder of that format takes it."""
-    options: dict[str, Any] = {}
-    if "exif" in kept and encode != "gif" and (exif := _upright_exif(picture, notes)):
-        options["exif"] = exif
+def kept_tags(
+    picture: Image.Image, kept: frozenset[str], encode: str, profile: bytes | None, notes: list[str]
+) -> dict[str, Any]:
+    """What of a source is written into the stored picture, as the encoder of that format takes it.
+
+    Args:
+        profile: the ICC profile of the stored pixels; None if they are sRGB.
+    """
+    if encode == "gif":
+        return {}
+    blocks: dict[str, bytes] = {}
+    if "exif" in kept:
+        blocks["exif"] = _upright_exif(picture, notes)
     xmp = picture.info.get("xmp")
-    if "xmp" in kept and isinstance(xmp, bytes) and encode in ("jpeg", "png", "webp", "avif"):
-        options |= _as_xmp(_XMP_ORIENTATION.sub(b"", xmp), encode)
+    if "xmp" in kept and isinstance(xmp, bytes):
+        blocks["xmp"] = _XMP_ORIENTATION.sub(b"", xmp)
+    blocks["icc_profile"] = profile or b""
+    options: dict[str, Any] = {}
+    for name, block in blocks.items():
+        if encode == "jpeg" and len(block) > _JPEG_HOLDS[name]:
+            notes.append(f"{name} of {len(block)} bytes left out: a JPEG holds {_JPEG_HOLDS[name]}")
+        elif block:
+            options |= _as_xmp(block, encode) if name == "xmp" else {name: block}
     return options
 
 

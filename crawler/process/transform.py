@@ -80,10 +80,10 @@ def rendered(
     if profile is not None:
         changed = to_srgb(changed, profile, notes)
     if changed.mode in ("LA", "RGBA") and output.encode == "jpeg":
-        changed = flattened(changed, _background(settings))
+        changed = flattened(changed, background_of(settings))
     if settings.mode == "rgb" and changed.mode in ("L", "LA"):
         changed = changed.convert("RGB" if changed.mode == "L" else "RGBA")
-    return changed if todo.canvas is None else _padded(changed, todo.canvas, _background(settings))
+    return changed if todo.canvas is None else _padded(changed, todo.canvas, background_of(settings))
 
 
 def busiest(picture: Image.Image, todo: Plan, upright: Size, turn: Image.Transpose | None) -> Plan:
@@ -134,7 +134,8 @@ def _filter(name: str, todo: Plan, upright: Size) -> Image.Resampling:
     return Image.Resampling.LANCZOS if grows else Image.Resampling.HAMMING
 
 
-def _background(settings: ProcessSettings) -> tuple[int, int, int]:
+def background_of(settings: ProcessSettings) -> tuple[int, int, int]:
+    """The colour behind everything, as red, green and blue."""
     if settings.background == "white":
         return 255, 255, 255
     return ImageColor.getrgb(settings.background)[:3]
