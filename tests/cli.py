@@ -1,8 +1,9 @@
-"""Runs the command line as a user does: a process of its own, its output taken apart, every wait bounded."""
+"""Runs the command line, as a user does in a process of its own or inside of ours; its output taken apart."""
 
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import select
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from crawler import Summary
+from crawler.cli.app import main
 
 LIMIT: Final = 60.0
 CHECKOUT: Final = Path(__file__).resolve().parents[1]
@@ -79,6 +81,20 @@ def crawler(
         text=True,
     )
     return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def inside(*words: object) -> Ended:
+    """The same in this process, for tests of what is done and said: there is no interpreter to start, nothing to import.
+
+    What is about the process itself (signals, standard input, the environment, limits, kills) needs `crawler`.
+    """
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+        try:
+            main([str(word) for word in words])
+        except SystemExit as end:
+            code = end.code
+    assert isinstance(code, int)
+    return Ended(code, out.getvalue(), err.getvalue())
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,7 @@ from typing import Any, Final
 import pytest
 
 from crawler import Settings, crawl
-from crawler.cli.app import main
-from tests.cli import LIMIT, Ended, check_agreement, crawler, metadata, pictures, started, wait_until
+from tests.cli import LIMIT, Ended, check_agreement, crawler, inside, metadata, pictures, started, wait_until
 from tests.servers.handle import Faults
 
 HERE: Final = ("--allow-private", "--workers", 1)
@@ -27,18 +26,6 @@ def complaint(done: Ended, code: int = 2) -> str:
     assert (done.code, len(lines), done.out) == (code, 1, ""), done
     assert lines[0].startswith("crawler: ")
     return lines[0]
-
-
-Said = pytest.CaptureFixture[str]
-
-
-def inside(said: Said, *words: object) -> Ended:
-    """The same in this process, for what ends before anything starts: it takes a tenth of the time."""
-    with pytest.raises(SystemExit) as end:
-        main([str(word) for word in words])
-    out, err = said.readouterr()
-    assert isinstance(end.value.code, int)
-    return Ended(end.value.code, out, err)
 
 
 @pytest.fixture
@@ -107,8 +94,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("--user-agent é", "--user-agent"),
     ],
 )
-def test_a_wrong_option_is_named_and_nothing_is_written(here: Path, capsys: Said, words: str, named: str) -> None:
-    done = inside(capsys, "run", NOWHERE, "-o", "out", *words.split(" "))
+def test_a_wrong_option_is_named_and_nothing_is_written(here: Path, words: str, named: str) -> None:
+    done = inside("run", NOWHERE, "-o", "out", *words.split(" "))
     assert named in complaint(done)
     assert list(here.iterdir()) == []
 
@@ -120,28 +107,28 @@ def test_a_wrong_option_ends_the_process_with_2(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("words", ["--process-timeout inf", "--process-timeout 1e12", "--timeout inf"])
 def test_a_limit_without_end_is_refused_or_works(faults: Faults, tmp_path: Path, words: str) -> None:
-    done = crawler("run", faults.url("good.jpg"), "-o", tmp_path, *words.split(), *HERE, "--json", "--quiet")
+    done = inside("run", faults.url("good.jpg"), "-o", tmp_path, *words.split(), *HERE, "--json", "--quiet")
     assert done.code == 2 or done.summary["stored"] == 1
 
 
-def test_an_unknown_field_of_a_name_is_told_with_those_there_are(here: Path, capsys: Said) -> None:
-    line = complaint(inside(capsys, "run", NOWHERE, "-o", "out", "--name", "{colour}"))
+def test_an_unknown_field_of_a_name_is_told_with_those_there_are(here: Path) -> None:
+    line = complaint(inside("run", NOWHERE, "-o", "out", "--name", "{colour}"))
     for field in ("colour", "index", "host", "stem", "sha256", "width", "height"):
         assert field in line
 
 
-def test_what_is_left_out_is_asked_for(here: Path, capsys: Said) -> None:
-    assert "URLs" in complaint(inside(capsys, "run", "-o", "out"))
-    assert "--output" in complaint(inside(capsys, "run", NOWHERE))
-    assert "--output" in complaint(inside(capsys, "run", NOWHERE, "-o", ""))
-    assert "fly" in complaint(inside(capsys, "fly"))
+def test_what_is_left_out_is_asked_for(here: Path) -> None:
+    assert "URLs" in complaint(inside("run", "-o", "out"))
+    assert "--output" in complaint(inside("run", NOWHERE))
+    assert "--output" in complaint(inside("run", NOWHERE, "-o", ""))
+    assert "fly" in complaint(inside("fly"))
     assert list(here.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["missing.txt", "folder", "missing/urls.txt"])
-def test_a_list_that_cannot_be_read_is_named_before_anything_is_done(here: Path, capsys: Said, name: str) -> None:
+def test_a_list_that_cannot_be_read_is_named_before_anything_is_done(here: Path, name: str) -> None:
     (here / "folder").mkdir()
-    assert f"{name}: " in complaint(inside(capsys, "run", NOWHERE, name, "-o", "out"))
+    assert f"{name}: " in complaint(inside("run", NOWHERE, name, "-o", "out"))
     assert not (here / "out").exists()
 
 
@@ -158,9 +145,9 @@ def test_a_list_that_cannot_be_read_is_named_before_anything_is_done(here: Path,
         ("\udcff", "crawl.toml"),
     ],
 )
-def test_a_wrong_settings_file_is_told_in_one_line(here: Path, capsys: Said, text: str, told: str) -> None:
+def test_a_wrong_settings_file_is_told_in_one_line(here: Path, text: str, told: str) -> None:
     (here / "crawl.toml").write_bytes(text.encode(errors="surrogateescape"))
-    assert told in complaint(inside(capsys, "run", NOWHERE, "-o", "out", "--config", "crawl.toml"))
+    assert told in complaint(inside("run", NOWHERE, "-o", "out", "--config", "crawl.toml"))
     assert not (here / "out").exists()
 
 
@@ -168,10 +155,10 @@ def test_a_wrong_settings_file_is_told_in_one_line(here: Path, capsys: Said, tex
     ("name", "value"), [("CRAWLER_SIZE", "0"), ("CRAWLER_RETRIES", "many"), ("CRAWLER_UPSCALE", "?")]
 )
 def test_a_wrong_variable_is_told_in_one_line(
-    here: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+    here: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     monkeypatch.setenv(name, value)
-    line = complaint(inside(capsys, "run", NOWHERE, "-o", "out"))
+    line = complaint(inside("run", NOWHERE, "-o", "out"))
     assert name in line or name.removeprefix("CRAWLER_").lower() in line
     assert list(here.iterdir()) == []
 
@@ -185,9 +172,9 @@ def test_variables_of_others_are_left_alone(faults: Faults, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("name", ["file", "file/below", "file/far/below"])
-def test_an_output_that_is_a_file_or_below_one(here: Path, capsys: Said, name: str) -> None:
+def test_an_output_that_is_a_file_or_below_one(here: Path, name: str) -> None:
     (here / "file").write_text("mine")
-    line = complaint(inside(capsys, "run", NOWHERE, "-o", name))
+    line = complaint(inside("run", NOWHERE, "-o", name))
     assert "--output" in line
     assert name in line
     assert (here / "file").read_text() == "mine"
@@ -195,16 +182,16 @@ def test_an_output_that_is_a_file_or_below_one(here: Path, capsys: Said, name: s
 
 # The kernel's own file systems refuse even root.
 @pytest.mark.parametrize("folder", ["/proc/out", "/sys/out", "/proc", "/sys"])
-def test_a_folder_that_takes_no_files(capsys: Said, folder: str) -> None:
-    assert "--output" in complaint(inside(capsys, "run", NOWHERE, "-o", folder))
+def test_a_folder_that_takes_no_files(folder: str) -> None:
+    assert "--output" in complaint(inside("run", NOWHERE, "-o", folder))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_without_permission(tmp_path: Path, capsys: Said) -> None:
+def test_a_folder_without_permission(tmp_path: Path) -> None:
     closed = tmp_path / "closed"
     closed.mkdir(0o500)
     for folder in (closed, closed / "below"):
-        assert "--output" in complaint(inside(capsys, "run", NOWHERE, "-o", folder))
+        assert "--output" in complaint(inside("run", NOWHERE, "-o", folder))
     assert list(closed.iterdir()) == []
 
 
@@ -218,7 +205,7 @@ def test_a_dash_is_no_folder_for_pictures(faults: Faults, tmp_path: Path) -> Non
 
 def run_once(faults: Faults, folder: Path, *words: object) -> list[str]:
     urls = [faults.url(f"tiny/{number}.jpg") for number in range(3)]
-    assert crawler("run", *urls, "-o", folder, *HERE, *words).code == 0
+    assert inside("run", *urls, "-o", folder, *HERE, *words).code == 0
     faults.reset()
     return urls
 
@@ -227,11 +214,11 @@ def snapshot(folder: Path) -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in [*pictures(folder), "metadata.jsonl"]}
 
 
-def test_metadata_without_its_journal_is_not_touched(faults: Faults, tmp_path: Path, capsys: Said) -> None:
+def test_metadata_without_its_journal_is_not_touched(faults: Faults, tmp_path: Path) -> None:
     urls = run_once(faults, tmp_path)
     shutil.rmtree(tmp_path / ".crawler")
     before = snapshot(tmp_path)
-    line = complaint(inside(capsys, "run", *urls, "-o", tmp_path, *HERE), code=1)
+    line = complaint(inside("run", *urls, "-o", tmp_path, *HERE), code=1)
     assert "metadata.jsonl" in line
     assert "journal" in line
     assert (snapshot(tmp_path), faults.log()) == (before, [])
@@ -239,38 +226,38 @@ def test_metadata_without_its_journal_is_not_touched(faults: Faults, tmp_path: P
 
 
 @pytest.mark.parametrize("content", [b"", b"not a database", b"SQLite format 3\0" + bytes(4096)])
-def test_a_damaged_journal_is_not_overwritten(faults: Faults, tmp_path: Path, capsys: Said, content: bytes) -> None:
+def test_a_damaged_journal_is_not_overwritten(faults: Faults, tmp_path: Path, content: bytes) -> None:
     urls = run_once(faults, tmp_path)
     before = snapshot(tmp_path)
     (tmp_path / ".crawler/journal.sqlite").write_bytes(content)
-    line = complaint(inside(capsys, "run", *urls, "-o", tmp_path, *HERE), code=1)
+    line = complaint(inside("run", *urls, "-o", tmp_path, *HERE), code=1)
     assert "journal" in line
     assert (snapshot(tmp_path), faults.log()) == (before, [])
     assert (tmp_path / ".crawler/journal.sqlite").read_bytes() == content or not content
 
 
-def test_other_settings_in_the_same_folder_are_refused(faults: Faults, tmp_path: Path, capsys: Said) -> None:
+def test_other_settings_in_the_same_folder_are_refused(faults: Faults, tmp_path: Path) -> None:
     urls = run_once(faults, tmp_path)
     before = snapshot(tmp_path)
     for option, value in (("--size", 64), ("--fit", "cover"), ("--encode", "png"), ("--quality", 50), ("--repeat", 2)):
-        line = complaint(inside(capsys, "run", *urls, "-o", tmp_path, *HERE, option, value))
+        line = complaint(inside("run", *urls, "-o", tmp_path, *HERE, option, value))
         assert option in line
         assert str(value) in line
-    line = complaint(inside(capsys, "run", *urls, "-o", tmp_path, *HERE, "--name", "{index}"))
+    line = complaint(inside("run", *urls, "-o", tmp_path, *HERE, "--name", "{index}"))
     assert "--name" in line
     assert (snapshot(tmp_path), faults.log()) == (before, [])
 
 
 def test_settings_that_change_no_picture_may_change(faults: Faults, tmp_path: Path) -> None:
     urls = run_once(faults, tmp_path)
-    done = crawler("run", *urls, "-o", tmp_path, *HERE, "--timeout", 5, "--per-host", 1, "--retries", 0, "--json")
+    done = inside("run", *urls, "-o", tmp_path, *HERE, "--timeout", 5, "--per-host", 1, "--retries", 0, "--json")
     assert (done.code, done.summary["skipped"]) == (0, 3)
 
 
 def test_another_list_in_the_same_folder_is_refused(faults: Faults, tmp_path: Path) -> None:
     urls = run_once(faults, tmp_path)
     before = snapshot(tmp_path)
-    done = crawler("run", *reversed(urls), "-o", tmp_path, *HERE, "--progress-every", 60)
+    done = inside("run", *reversed(urls), "-o", tmp_path, *HERE, "--progress-every", 60)
     told = [line for line in done.err.splitlines() if " | " not in line]
     assert (done.code, len(told)) == (1, 1), done.err
     assert urls[0] in told[0]
@@ -281,7 +268,7 @@ def test_another_list_in_the_same_folder_is_refused(faults: Faults, tmp_path: Pa
 
 def test_lines_added_at_the_end_of_a_list_are_done(faults: Faults, tmp_path: Path) -> None:
     urls = run_once(faults, tmp_path)
-    done = crawler("run", *urls, faults.url("tiny/new.jpg"), "-o", tmp_path, *HERE, "--json")
+    done = inside("run", *urls, faults.url("tiny/new.jpg"), "-o", tmp_path, *HERE, "--json")
     assert (done.summary["skipped"], done.summary["stored"]) == (3, 1)
 
 
@@ -344,7 +331,7 @@ def test_each_bad_address_is_a_miss_that_names_file_and_line(faults: Faults, tmp
     listed, out = tmp_path / "urls.txt", tmp_path / "out"
     lines = [faults.url("tiny/first.jpg"), *BAD, faults.url("tiny/last.jpg")]
     listed.write_bytes("\n".join(lines).encode() + b"\nhttp://a.test/\xff\xfe.jpg\n")
-    done = crawler("run", listed, "-o", out, *HERE, "--retries", 0, "--json")
+    done = inside("run", listed, "-o", out, *HERE, "--retries", 0, "--json")
     assert (done.code, done.summary["stored"]) == (0, 2), done.err
     assert done.summary["reasons"] == {"bad_url": len(BAD) + 1}
     assert [row["index"] for row in sorted(metadata(out), key=lambda row: int(row["index"]))] == [0, len(BAD) + 1]
@@ -357,7 +344,7 @@ def test_each_bad_address_is_a_miss_that_names_file_and_line(faults: Faults, tmp
 
 def misses(folder: Path) -> dict[int, dict[str, Any]]:
     """What `misses` says of a folder, by position."""
-    done = crawler("misses", folder, "--format", "jsonl")
+    done = inside("misses", folder, "--format", "jsonl")
     assert done.code == 0, done.err
     rows = (json.loads(line) for line in done.out.splitlines())
     return {row["index"]: row for row in rows}
@@ -401,7 +388,7 @@ HOSTILE: Final = [
 def test_hostile_addresses_give_harmless_names(faults: Faults, tmp_path: Path, template: str) -> None:
     out = tmp_path / "deep" / "out"
     urls = [faults.url(f"tiny/x/{name}") for name in HOSTILE]
-    done = crawler("run", *urls, "-o", out, *HERE, "--name", template, "--json")
+    done = inside("run", *urls, "-o", out, *HERE, "--name", template, "--json")
     assert (done.code, done.summary["stored"]) == (0, len(HOSTILE) - misled(done)), done.err
     check_agreement(out)
     assert len(pictures(out)) == done.summary["stored"]

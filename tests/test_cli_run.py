@@ -1,4 +1,4 @@
-"""`python -m crawler run` as a user meets it: a real process, its files, its words, its exit code."""
+"""`python -m crawler run` as a user meets it: its files, its words, its exit code; a process where that matters."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ from tests.cli import (
     crawler,
     demo_site,
     environment,
+    inside,
     metadata,
     pictures,
     started,
@@ -57,7 +58,8 @@ SUMMARY_KEYS: Final = {
 
 
 def run(*words: object, **options: Any) -> Ended:
-    return crawler("run", *words, *HERE, **options)
+    """A run to its end; in a process of its own if it is given something that only a process has."""
+    return crawler("run", *words, *HERE, **options) if options else inside("run", *words, *HERE)
 
 
 def size_of(path: Path) -> tuple[int, int]:
@@ -78,7 +80,7 @@ def serving(files: dict[str, bytes], folder: Path) -> Iterator[list[str]]:
     for name, data in files.items():
         (folder / name).write_bytes(data)
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, directory=str(folder))) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         try:
             yield [f"http://127.0.0.1:{server.server_port}/{name}" for name in files]
@@ -370,7 +372,7 @@ def test_in_a_log_file_every_line_of_the_table_is_whole(faults: Faults, tmp_path
 
 
 def test_a_refused_private_address_names_the_way_out(faults: Faults, tmp_path: Path) -> None:
-    done = crawler("run", faults.url("good.jpg"), "-o", tmp_path, "--workers", 1)
+    done = inside("run", faults.url("good.jpg"), "-o", tmp_path, "--workers", 1)
     assert done.code == 0
     assert "blocked_address" in done.err
     assert "--allow-private" in done.err
@@ -636,7 +638,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
 def test_a_run_takes_everything_from_a_file_or_the_environment(faults: Faults, tmp_path: Path) -> None:
     config = tmp_path / "crawl.toml"
     config.write_text(f'output = "{tmp_path / "a"}"\nallow-private = true\nworkers = 1\nsize = "40x30"\njson = true\n')
-    done = crawler("run", faults.url("good.jpg"), "--config", config)
+    done = inside("run", faults.url("good.jpg"), "--config", config)
     assert done.summary["output"] == str(tmp_path / "a")
     assert size_of(tmp_path / "a/00000/00000000.jpg") == (40, 30)
     env = {"CRAWLER_CONFIG": str(config), "CRAWLER_OUTPUT": str(tmp_path / "b"), "CRAWLER_SIZE": "20"}
@@ -650,11 +652,11 @@ def test_shown_settings_give_themselves_again(tmp_path: Path) -> None:
         "--upscale", "--durable", "--timeout", 1.5, "--max-bytes", "3MB", "--name", "{host}/it's \"ü\"\t{index}",
         "--user-agent", 'me "and" \\ you', "-o", tmp_path / "a b",
     )  # fmt: skip
-    first = crawler("run", *words, "--show-settings")
+    first = inside("run", *words, "--show-settings")
     assert first.code == 0, first.err
     config = tmp_path / "crawl.toml"
     config.write_text(first.out, encoding="utf-8")
-    again = crawler("run", "--config", config, "--show-settings")
+    again = inside("run", "--config", config, "--show-settings")
     assert again.code == 0, again.err
     assert tomllib.loads(again.out) == tomllib.loads(first.out)
     assert tomllib.loads(first.out)["limit"] == 7
@@ -663,7 +665,7 @@ def test_shown_settings_give_themselves_again(tmp_path: Path) -> None:
 def test_a_size_in_a_file_is_not_cut_in_half(tmp_path: Path) -> None:
     config = tmp_path / "crawl.toml"
     config.write_text("size = [64, 32]\n")
-    done = crawler("run", "http://a.test/", "--config", config, "--show-settings")
+    done = inside("run", "http://a.test/", "--config", config, "--show-settings")
     assert done.code == 2 or tomllib.loads(done.out)["size"] == "64x32"
 
 

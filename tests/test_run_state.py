@@ -16,7 +16,7 @@ import pytest
 
 from crawler.errors import JournalError
 from crawler.state import schema
-from tests.cli import check_agreement, command, crawler, environment, metadata, pictures, started, wait_until
+from tests.cli import check_agreement, command, crawler, environment, inside, metadata, pictures, started, wait_until
 from tests.servers.handle import Faults
 
 FLAGS = ("--allow-private", "--retries", "0", "--workers", "1", "--size", "24", "--quiet", "--json")
@@ -42,7 +42,7 @@ def mixed(faults: Faults, tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def finished_once(fault_server: Faults, tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("finished")
-    done = crawler("run", write_mixed(fault_server, home / "urls.txt"), "-o", home / "out", *FLAGS)
+    done = inside("run", write_mixed(fault_server, home / "urls.txt"), "-o", home / "out", *FLAGS)
     assert done.code == 0, done.err
     return home / "out"
 
@@ -54,7 +54,7 @@ def finished(finished_once: Path, mixed: Path, tmp_path: Path) -> Path:
 
 
 def test_status_counts_and_gives_examples(finished: Path, faults: Faults) -> None:
-    told = json.loads(crawler("status", finished, "--json").out)
+    told = json.loads(inside("status", finished, "--json").out)
     assert (told["targets"], told["stored"], told["missed"], told["later"]) == (12, 8, 4, 2)
     assert [(r["reason"], r["count"], r["later"]) for r in told["reasons"]] == [
         ("server_error", 2, True),
@@ -65,7 +65,7 @@ def test_status_counts_and_gives_examples(finished: Path, faults: Faults) -> Non
     assert told["hosts"] == [{"host": f"127.0.0.1:{faults.port}", "missed": 4, "targets": 12}]
     assert sum(span["targets"] for span in told["rates"]) == 12
     assert told["running"] is None
-    plain = crawler("status", finished)
+    plain = inside("status", finished)
     assert "server_error" in plain.out
     assert "worst hosts" in plain.out
 
@@ -76,29 +76,29 @@ def test_status_looks_at_a_run_that_is_going_on(faults: Faults, tmp_path: Path) 
         wait_until(lambda: pictures(tmp_path / "out"), "the first picture")
 
         def counted() -> bool:
-            told = json.loads(crawler("status", tmp_path / "out", "--json").out)
+            told = json.loads(inside("status", tmp_path / "out", "--json").out)
             return bool(told["stored"] == 1 and f"process {run.process.pid} " in told["running"])
 
         wait_until(counted, "the first record")
 
 
 def test_misses_can_be_read_and_piped(finished: Path, finished_once: Path, faults: Faults, tmp_path: Path) -> None:
-    txt = crawler("misses", finished).out.splitlines()
+    txt = inside("misses", finished).out.splitlines()
     assert txt == [faults.url(path) for path in ("status/404", "status/503", "status/503?2", "html")]
-    rows = [json.loads(line) for line in crawler("misses", finished, "--format", "jsonl").out.splitlines()]
+    rows = [json.loads(line) for line in inside("misses", finished, "--format", "jsonl").out.splitlines()]
     assert rows[0] | {"detail": ""} == {
         "index": 8, "url": txt[0], "reason": "not_found", "later": False, "attempts": 1, "status": 404,
         "detail": "", "final_url": "", "origin": f"{finished_once.parent / 'urls.txt'}:9",
     }  # fmt: skip
-    table = list(csv.DictReader(io.StringIO(crawler("misses", finished, "--format", "csv").out)))
+    table = list(csv.DictReader(io.StringIO(inside("misses", finished, "--format", "csv").out)))
     assert [row["url"] for row in table] == txt
-    assert crawler("misses", finished, "--reason", "not_image").out.split() == [txt[3]]
+    assert inside("misses", finished, "--reason", "not_image").out.split() == [txt[3]]
     piped = crawler("run", "-", "-o", tmp_path / "again", *FLAGS, stdin="\n".join(txt))
     assert piped.summary["targets"] == 4
 
 
 def test_misses_with_an_unknown_reason_lists_the_known_ones(finished: Path) -> None:
-    done = crawler("misses", finished, "--reason", "bad_luck")
+    done = inside("misses", finished, "--reason", "bad_luck")
     assert (done.code, done.out) == (2, "")
     assert "not_found" in done.err
     assert len(done.err.splitlines()) == 1
@@ -112,7 +112,7 @@ def test_only_what_was_missed_is_tried_again(
     finished: Path, mixed: Path, faults: Faults, choice: str, again: int
 ) -> None:
     faults.reset()
-    done = crawler("run", mixed, "-o", finished, *FLAGS, choice)
+    done = inside("run", mixed, "-o", finished, *FLAGS, choice)
     assert done.code == 0, done.err
     assert len(faults.log()) == again
     assert (done.summary["missed"], done.summary["skipped"]) == (again, 12 - again)
@@ -120,47 +120,47 @@ def test_only_what_was_missed_is_tried_again(
 
 def test_a_retry_that_succeeds_is_stored_like_any_other(faults: Faults, tmp_path: Path) -> None:
     urls = write_list(tmp_path / "urls.txt", [faults.url("tiny/1.jpg"), faults.url("flaky/a?fails=1&code=503")])
-    first = crawler("run", urls, "-o", tmp_path / "out", *FLAGS)
+    first = inside("run", urls, "-o", tmp_path / "out", *FLAGS)
     assert (first.summary["stored"], first.summary["reasons"]) == (1, {"server_error": 1})
-    plain = crawler("run", urls, "-o", tmp_path / "out", *FLAGS)
+    plain = inside("run", urls, "-o", tmp_path / "out", *FLAGS)
     assert plain.summary["skipped"] == 2, "a plain rerun leaves misses alone"
-    again = crawler("run", urls, "-o", tmp_path / "out", *FLAGS, "--retry-missed")
+    again = inside("run", urls, "-o", tmp_path / "out", *FLAGS, "--retry-missed")
     assert (again.summary["stored"], again.summary["skipped"]) == (1, 1)
     check_agreement(tmp_path / "out")
-    assert json.loads(crawler("status", tmp_path / "out", "--json").out)["missed"] == 0
+    assert json.loads(inside("status", tmp_path / "out", "--json").out)["missed"] == 0
 
 
 def test_retry_missed_with_an_unknown_reason_lists_the_known_ones(finished: Path, mixed: Path) -> None:
-    done = crawler("run", mixed, "-o", finished, *FLAGS, "--retry-missed=bad_luck")
+    done = inside("run", mixed, "-o", finished, *FLAGS, "--retry-missed=bad_luck")
     assert done.code == 2
     assert "--retry-missed" in done.err
     assert "server_error" in done.err
 
 
 def test_verify_finds_every_kind_of_damage_and_repairs_it(finished: Path, mixed: Path) -> None:
-    assert crawler("verify", finished).code == 0
+    assert inside("verify", finished).code == 0
     before = {name: (finished / name).read_bytes() for name in pictures(finished)}
     (finished / "00000/00000000.jpg").unlink()
     (finished / "00000/00000001.jpg").write_bytes(before["00000/00000001.jpg"] + b"x")
     changed = bytearray(before["00000/00000002.jpg"])
     changed[-10] ^= 0xFF
     (finished / "00000/00000002.jpg").write_bytes(changed)
-    found = crawler("verify", finished, "--json")
+    found = inside("verify", finished, "--json")
     assert found.code == 1
     kinds = {fault["file_name"]: fault["kind"] for fault in json.loads(found.out)["faults"]}
     assert kinds == {"00000/00000000.jpg": "missing", "00000/00000001.jpg": "size", "00000/00000002.jpg": "hash"}
-    assert crawler("verify", finished, "--repair").code == 1
-    again = crawler("run", mixed, "-o", finished, *FLAGS)
+    assert inside("verify", finished, "--repair").code == 1
+    again = inside("run", mixed, "-o", finished, *FLAGS)
     assert (again.summary["stored"], again.summary["skipped"]) == (3, 9)
     assert {name: (finished / name).read_bytes() for name in pictures(finished)} == before
     check_agreement(finished)
-    assert crawler("verify", finished).code == 0
+    assert inside("verify", finished).code == 0
 
 
 def test_verify_decodes_what_was_kept_as_it_came(faults: Faults, tmp_path: Path) -> None:
     urls = write_list(tmp_path / "urls.txt", [faults.url("good.png"), faults.url("good.jpg")])
     output = tmp_path / "out"
-    assert crawler("run", urls, "-o", output, *FLAGS, "--encode", "original").summary["stored"] == 2
+    assert inside("run", urls, "-o", output, *FLAGS, "--encode", "original").summary["stored"] == 2
     file = output / "00000/00000000.png"
     damaged = file.read_bytes()[:200]
     file.write_bytes(damaged)
@@ -172,7 +172,7 @@ def test_verify_decodes_what_was_kept_as_it_came(faults: Faults, tmp_path: Path)
             "UPDATE targets SET bytes = ?, digest = ? WHERE id = 0", (len(damaged), sha256(damaged).digest())
         )
     journal.close()
-    told = json.loads(crawler("verify", output, "--json").out)
+    told = json.loads(inside("verify", output, "--json").out)
     assert [fault["kind"] for fault in told["faults"]] == ["decode"]
 
 
@@ -181,14 +181,14 @@ def test_verify_leaves_a_running_folder_alone(faults: Faults, tmp_path: Path) ->
     with started("run", urls, "-o", tmp_path / "out", *FLAGS):
         wait_until((tmp_path / "out/.crawler/journal.sqlite").exists, "the journal")
         wait_until(lambda: faults.log(), "the request")
-        done = crawler("verify", tmp_path / "out", "--repair")
+        done = inside("verify", tmp_path / "out", "--repair")
     assert done.code == 1
     assert "using this folder" in done.err
 
 
 @pytest.mark.parametrize("words", [("status",), ("misses",), ("verify",)])
 def test_a_folder_that_is_no_run_is_said_so(tmp_path: Path, words: tuple[str, ...]) -> None:
-    done = crawler(*words, tmp_path)
+    done = inside(*words, tmp_path)
     assert done.code == 2
     assert "not the folder of a run" in done.err
     assert list(tmp_path.iterdir()) == []
@@ -198,32 +198,32 @@ def test_the_second_run_on_a_folder_stops_at_once_and_names_the_first(faults: Fa
     urls = write_list(tmp_path / "urls.txt", [faults.url("slow?delay=20")])
     with started("run", urls, "-o", tmp_path / "out", *FLAGS) as first:
         wait_until(lambda: faults.log(), "the request")
-        second = crawler("run", urls, "-o", tmp_path / "out", *FLAGS)
+        second = inside("run", urls, "-o", tmp_path / "out", *FLAGS)
         assert second.code == 1
         assert f"process {first.process.pid} " in second.err
         first.process.kill()
         first.process.wait(30)
-    after = crawler("run", urls, "-o", tmp_path / "out", *FLAGS, "--timeout", "0.2")
+    after = inside("run", urls, "-o", tmp_path / "out", *FLAGS, "--timeout", "0.2")
     assert after.summary["reasons"] == {"timeout": 1}, "the lock of a dead process is taken over"
 
 
 def test_other_settings_in_the_same_folder_are_listed(finished: Path, mixed: Path) -> None:
     before = pictures(finished)
-    done = crawler("run", mixed, "-o", finished, *FLAGS[:-4], "--size", "32", "--encode", "png", "--json")
+    done = inside("run", mixed, "-o", finished, *FLAGS[:-4], "--size", "32", "--encode", "png", "--json")
     assert done.code == 2
     assert "--size is 32x32 and was 24x24" in done.err
     assert "--encode is png and was jpeg" in done.err
     assert pictures(finished) == before
-    assert crawler("run", mixed, "-o", finished, *FLAGS, "--concurrency", "3").code == 0, "others may change"
+    assert inside("run", mixed, "-o", finished, *FLAGS, "--concurrency", "3").code == 0, "others may change"
 
 
 def test_a_changed_list_is_an_error_and_a_longer_one_is_not(finished: Path, mixed: Path, faults: Faults) -> None:
     lines = mixed.read_text().splitlines()
     longer = write_list(mixed.with_name("longer.txt"), [*lines, faults.url("tiny/99.jpg")])
-    done = crawler("run", longer, "-o", finished, *FLAGS)
+    done = inside("run", longer, "-o", finished, *FLAGS)
     assert (done.summary["stored"], done.summary["skipped"]) == (1, 12)
     changed = write_list(mixed.with_name("changed.txt"), [faults.url("tiny/98.jpg"), *lines[1:]])
-    refused = crawler("run", changed, "-o", finished, *FLAGS)
+    refused = inside("run", changed, "-o", finished, *FLAGS)
     assert refused.code == 1
     assert "position 0" in refused.err
     assert f"{changed}:1" in refused.err
@@ -265,7 +265,7 @@ def test_a_journal_with_damaged_pages_ends_the_run_clearly(finished: Path, mixed
     data = bytearray(journal.read_bytes())
     data[4096:] = b"\xaa" * len(data[4096:])
     journal.write_bytes(data)
-    done = crawler("run", mixed, "-o", finished, *FLAGS)
+    done = inside("run", mixed, "-o", finished, *FLAGS)
     assert done.code == 1
     assert "cannot be read" in done.err
 
@@ -301,7 +301,7 @@ def test_an_older_journal_is_brought_up_to_date_step_by_step(finished: Path, mon
 
 def test_a_journal_row_stays_small(faults: Faults, tmp_path: Path) -> None:
     urls = [faults.url(f"tiny/{n}.jpg?a-query-as-long-as-real-ones-often-are={n:040d}") for n in range(2000)]
-    done = crawler("run", write_list(tmp_path / "urls.txt", urls), "-o", tmp_path / "out", *FLAGS)
+    done = inside("run", write_list(tmp_path / "urls.txt", urls), "-o", tmp_path / "out", *FLAGS)
     assert done.summary["stored"] == 2000
     assert (tmp_path / "out/.crawler/journal.sqlite").stat().st_size / 2000 < 300
 
@@ -370,7 +370,7 @@ def test_a_file_system_that_refuses_large_files_ends_the_run_clearly(faults: Fau
 
 
 def test_durable_runs_end_like_others(mixed: Path, tmp_path: Path) -> None:
-    done = crawler("run", mixed, "-o", tmp_path / "out", *FLAGS, "--durable")
+    done = inside("run", mixed, "-o", tmp_path / "out", *FLAGS, "--durable")
     assert done.summary["stored"] == 8
     check_agreement(tmp_path / "out")
 
@@ -379,7 +379,7 @@ def test_metadata_that_was_shortened_is_written_anew(finished: Path, mixed: Path
     path = finished / "metadata.jsonl"
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines[:3]) + lines[3][:20])
-    assert crawler("run", mixed, "-o", finished, *FLAGS).code == 0
+    assert inside("run", mixed, "-o", finished, *FLAGS).code == 0
     assert sorted(path.read_bytes().splitlines(keepends=True)) == sorted(lines)
 
 
