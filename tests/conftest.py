@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,14 @@ from tests.servers.handle import Faults, running_faults
 CASES = Path(os.environ.get("CRAWLER_CASES", Path(__file__).parents[2] / "shared" / "vectors"))
 if CASES.is_dir():
     os.environ["CRAWLER_CASES"] = str(CASES)  # the fault server plays its wire scripts
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if sys.dont_write_bytecode and config.cache is not None:
+        # Hundreds of processes would each compile the same modules again: pytest's cache keeps what one has compiled.
+        sys.dont_write_bytecode = False
+        sys.pycache_prefix = os.environ["PYTHONPYCACHEPREFIX"] = str(config.cache.mkdir("bytecode"))
+        del os.environ["PYTHONDONTWRITEBYTECODE"]
 
 
 def third_party(name: str) -> Path:
@@ -57,8 +66,16 @@ def no_blocking(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def frozen_objects_looked_at_in_the_end() -> Iterator[None]:
+    """What was frozen and has become garbage since warns as well, if it was left open."""
+    yield
+    gc.unfreeze()
+    gc.collect()
+
+
+@pytest.fixture(scope="module", autouse=True)
 def old_objects_frozen() -> None:
-    """What is there before the first test stays: collecting garbage after each test need not look at it again."""
+    """What is there before a module stays: collecting garbage after each of its tests need not look at it again."""
     gc.collect()
     gc.freeze()
 
