@@ -18,7 +18,7 @@ import pytest
 from crawler import Crawler, Outcome, Reason, Settings, Summary, crawl
 from crawler.state import schema
 from crawler.verify import verify
-from tests.cli import as_flags, check_agreement, counts, crawler, metadata, started
+from tests.cli import as_flags, check_agreement, counts, crawler, inside, metadata, started
 from tests.servers import pictures as painted
 from tests.servers.dns import Answer, running_dns
 from tests.servers.tls import running_tls
@@ -220,7 +220,7 @@ def test_the_command_tells_duplicates_and_where_they_stood(site: Validators, tmp
     urls = write_list(tmp_path, ["# a comment", site.url("a.jpg"), "", site.url("b.jpg"), site.url("a.jpg")])
     done = crawler("run", urls, "-o", tmp_path / "out", *as_flags(FLAGS), "--json", "--quiet")
     assert (done.code, done.err, done.summary["reasons"]) == (0, "", {"duplicate": 1})
-    told = crawler("misses", tmp_path / "out", "--format", "jsonl", "--reason", "duplicate").out
+    told = inside("misses", tmp_path / "out", "--format", "jsonl", "--reason", "duplicate").out
     assert f"{urls}:5: the same address as position 0 of the input" in told
     assert '"later": false' in told
 

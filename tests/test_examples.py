@@ -17,7 +17,7 @@ import pytest
 from aiohttp import ClientSession, web
 from PIL import Image, ImageStat
 
-from tests.cli import crawler
+from tests.cli import crawler, inside
 from tests.servers.handle import Faults
 from tests.servers.pictures import jpeg
 
@@ -49,7 +49,7 @@ def test_the_configuration_file_sets_headers_for_all_hosts_and_for_one(faults: F
     assert {local: headers.get("authorization") for local, headers in sent.items()} == {host: "Bearer ...", other: None}
     assert {headers["accept-language"] for headers in sent.values()} == {"de, en"}
     assert all("(+https://example.org/our-crawler)" in headers["user-agent"] for headers in sent.values())
-    shown = crawler("run", "--config", own, "--show-settings").out
+    shown = inside("run", "--config", own, "--show-settings").out
     assert "Bearer" not in shown
     assert "Authorization: ***" in shown
 
@@ -59,7 +59,7 @@ def test_the_configuration_file_sets_headers_for_all_hosts_and_for_one(faults: F
 )
 def test_headers_of_another_shape_are_refused_in_a_configuration_file(text: str, tmp_path: Path) -> None:
     (tmp_path / "crawl.toml").write_text(text)
-    done = crawler("run", "http://h.test/a.jpg", "-o", tmp_path / "out", "--config", tmp_path / "crawl.toml")
+    done = inside("run", "http://h.test/a.jpg", "-o", tmp_path / "out", "--config", tmp_path / "crawl.toml")
     assert done.code == 2
     assert len(done.err.splitlines()) == 1
     assert "header" in done.err

@@ -22,7 +22,7 @@ from crawler.errors import SettingsError
 from crawler.fetch.peek import Peek
 from crawler.picture_settings import FORMATS
 from crawler.settings import ProcessSettings
-from tests.cli import crawler
+from tests.cli import inside
 from tests.conftest import third_party
 from tests.servers import pictures
 from tests.servers.scripted import NOT_FOUND, Reply, picture, running_scripted
@@ -472,12 +472,12 @@ def test_limits_that_nothing_can_meet_are_refused(chosen: dict[str, Any]) -> Non
 
 def test_the_command_line_takes_them_and_writes_them_as_it_reads_them(tmp_path: Path) -> None:
     wanted = ("--min-size", "100x50", "--max-size", "800", "--min-aspect", "0.5", "--max-aspect", "2")
-    shown = crawler("run", *wanted, "--show-settings")
+    shown = inside("run", *wanted, "--show-settings")
     assert shown.code == 0, shown.err
     lines = {line.partition(" = ")[0]: line.partition(" = ")[2] for line in shown.out.splitlines()}
     assert (lines["max-size"], lines["min-aspect"], lines["max-aspect"]) == ("800", "0.5", "2.0")
     (tmp_path / "again.toml").write_text(shown.out, encoding="utf-8")
-    again = crawler("run", "--config", tmp_path / "again.toml", "--show-settings")
+    again = inside("run", "--config", tmp_path / "again.toml", "--show-settings")
     assert (again.code, again.out) == (0, shown.out), again.err
     for wrong in (("--min-size", "0x5"), ("--max-size", "a"), ("--min-aspect", "-1")):
-        assert crawler("run", "http://h/a.jpg", *wrong, "-o", tmp_path / "o").code == 2
+        assert inside("run", "http://h/a.jpg", *wrong, "-o", tmp_path / "o").code == 2
