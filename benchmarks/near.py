@@ -90,7 +90,7 @@ def distances(pictures: list[Path]) -> None:
     apart = [(one ^ other).bit_count() for one, other in combinations(looks, 2)]
     within = sum(one <= 4 for one in apart)
     print(
-        f"{'different pictures':38} median {statistics.median(apart):4.1f}  least {min(apart):2}  within 4: {within} of {len(apart)}"
+        f"{'different pictures':38} median {statistics.median(apart):4.1f}  least {min(apart):2}  within 4: {within}/{len(apart)}"
     )
 
 

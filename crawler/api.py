@@ -27,7 +27,7 @@ from crawler.pipeline import Deliver, Pipeline
 from crawler.ports import Frontier, Journal, RobotsMemory, Source, Spill, Store
 from crawler.process.pool import WorkerPool
 from crawler.report.counters import Counters
-from crawler.settings import Settings
+from crawler.settings import ProcessSettings, Settings
 from crawler.state.journal import FolderJournal
 from crawler.state.none import NullJournal
 from crawler.state.spill import TargetSpill
@@ -323,6 +323,7 @@ async def _open_output(settings: Settings, clock: Clock, stack: AsyncExitStack) 
         unique,
         state.refresh,
         dedup,
+        output_settings(Settings(process=ProcessSettings(encode=settings.process.encode))),
     )
     await stack.enter_async_context(journal)
     await stack.enter_async_context(files)

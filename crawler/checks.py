@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from string import Formatter
+from types import ModuleType
 from typing import Any
 
 from crawler.errors import MissingExtra, SettingsError
@@ -83,7 +84,7 @@ def check_heif() -> None:
 def check_function(settings: Any, name: str) -> None:
     """`package.module:function`; a function itself is turned into that, for it has to be found in a worker."""
     given = getattr(settings, name)
-    if callable(given):
+    if callable(given) and isinstance(getattr(given, "__self__", None), type | ModuleType | None):
         given = f"{getattr(given, '__module__', '')}:{getattr(given, '__qualname__', repr(given))}"
         object.__setattr__(settings, name, given)
     if not isinstance(given, str) or (given and not _FUNCTION.fullmatch(given)):

@@ -234,7 +234,7 @@ class Pipeline:
             if past.sha256 == result.sha256:
                 return None
             await self._store.retire(visit.target.index, past.files, partial(self._journal.forget, visit.target))
-        elif (twin := await self._journal.twin(result)) is not None:
+        if (twin := await self._journal.twin(result)) is not None and not past.file_name:
             return self._ended(visit, _same(result, twin), size)
         receipt = await self._put(result, past.file_name)
         return Outcome(visit.target, result, receipt, None, visit.attempts, self._clock.monotonic() - visit.began, size)

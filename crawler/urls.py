@@ -175,7 +175,10 @@ def as_text(said: object) -> str:
     """What a list or a server said, as text that can be written anywhere: bytes that are no UTF-8 reach us as lone
     surrogates (PEP 383) and become U+FFFD.
     """
-    return str(said).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    try:
+        return str(said).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    except UnicodeEncodeError:  # a surrogate that stands for no byte
+        return str(said).encode("utf-8", "replace").decode()
 
 
 def safe_name(text: str, limit: int = 100) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
@@ -54,7 +54,7 @@ async def verify(folder: Path, repair: bool = False) -> Checked:
     async with WorkerPool(settings) as pool:
         records = reader.records()
         while batch := await asyncio.to_thread(lambda: list(islice(records, _AT_ONCE))):
-            found = await asyncio.gather(*(_check(folder, record, pool) for record in batch))
+            found = await asyncio.gather(*(_check(folder, file, pool) for record in batch for file in _files(record)))
             faults += [fault for fault in found if fault is not None]
     if repair and faults:
         await asyncio.to_thread(forget, folder, [fault.record for fault in faults])
@@ -64,6 +64,13 @@ async def verify(folder: Path, repair: bool = False) -> Checked:
 def _formats() -> tuple[str, ...]:
     """All formats that can be opened here."""
     return (*FORMATS, *(EXTRA_FORMATS if find_spec("pillow_heif") else ()))
+
+
+def _files(record: Record) -> Iterator[Record]:
+    """The record of a picture, and for each of its companions the same as if that were the picture."""
+    yield record
+    for file in record.companions:
+        yield replace(record, file_name=file.file_name, size=file.size, digest=file.digest)
 
 
 async def _check(folder: Path, record: Record, pool: WorkerPool) -> Fault | None:

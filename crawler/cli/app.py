@@ -6,6 +6,7 @@ import os
 import sys
 import tomllib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
@@ -243,4 +244,4 @@ def _complain(error: Exception, code: int) -> int:
 
 
 def _with_sources(flags: InputFlags, sources: tuple[str, ...]) -> InputFlags:
-    return InputFlags(sources=sources, repeat=flags.repeat, limit=flags.limit)
+    return replace(flags, sources=sources)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import csv
 import json
+import re
 from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from crawler.errors import InputError, SettingsError
+from crawler.urls import MASK, as_text
 
 Entry = tuple[str, str, dict[str, Any]]
 """Address, origin and the other columns of a row. A row that cannot be read gives its text as its address, which is then
@@ -21,6 +23,9 @@ _DIALECTS = {".csv": ",", ".tsv": "\t"}
 _LINES = (".jsonl", ".ndjson")
 _BATCH = 256
 _SHOWN = 200
+LONGEST_ROW = 1_000_000
+"""Characters of a line that are read."""
+_PASSWORD = re.compile(r"(?<=//)[^/\s@]*(?=@)")
 
 
 def is_table(source: str) -> bool:
@@ -78,7 +83,7 @@ class _Table:
 
     def __init__(self, source: str) -> None:
         self._file = open(source, encoding="utf-8-sig", errors="replace", newline="")  # noqa: PTH123, SIM115
-        self.reader = csv.reader(self._file, delimiter=_DIALECTS[Path(source).suffix.lower()])
+        self.reader = csv.reader(_lines(self._file), delimiter=_DIALECTS[Path(source).suffix.lower()])
         self.names = [name.strip() for name in next(self.reader, [])]
 
     def close(self) -> None:
@@ -101,17 +106,26 @@ def _separated(source: str, url_column: str) -> Generator[Entry, None, None]:
                 yield columns.pop(url_column, "").strip(), origin, columns
 
 
+def _lines(file: TextIO) -> Iterator[str]:
+    """The lines of a file, each cut after `LONGEST_ROW` characters: one without end must not fill the memory."""
+    while line := file.readline(LONGEST_ROW):
+        rest = line
+        while len(rest) == LONGEST_ROW and not rest.endswith("\n"):
+            rest = file.readline(LONGEST_ROW)
+        yield line
+
+
 def _json_lines(source: str, url_column: str) -> Generator[Entry, None, None]:
     with open(source, encoding="utf-8-sig", errors="replace") as file:  # noqa: PTH123
-        for number, line in enumerate(file, 1):
+        for number, line in enumerate(_lines(file), 1):
             if not line.strip():
                 continue
             try:
                 row = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 row = None
             if isinstance(row, dict):
                 url = row.pop(url_column, "")
-                yield url.strip() if isinstance(url, str) else "", f"{source}:{number}", row
+                yield as_text(url).strip() if isinstance(url, str) else "", f"{source}:{number}", row
             else:
-                yield line.strip()[:_SHOWN], f"{source}:{number}", {}
+                yield _PASSWORD.sub(MASK, line.strip())[:_SHOWN], f"{source}:{number}", {}

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from crawler.errors import InputError, InputMissing
+from crawler.errors import InputError, InputMissing, SettingsError
 from crawler.inputs.lines import count_lines, read_lines
 from crawler.inputs.rows import Entry, check_columns, is_table, read_rows
 from crawler.model import Target
@@ -42,6 +42,12 @@ class Targets:
         sources = self._settings.sources
         if isinstance(sources, tuple | list):
             for source in sources:
+                table = isinstance(source, str) and is_table(source) and not _is_address(source)
+                if needed and isinstance(source, str) and not table:
+                    raise SettingsError(
+                        "verify_hash",
+                        f"{source[:100]} has no columns; give a table (.csv, .tsv, .jsonl), or rows from Python",
+                    )
                 if not _is_address(source) and source != "-":
                     _check(source)
                     if is_table(source):
@@ -141,7 +147,7 @@ def _item(given: object, at: int, url_column: str) -> tuple[str, str] | Entry:
         json.dumps(columns)
     except (TypeError, ValueError) as error:
         raise InputError(f"item {at}: its columns must be what JSON has: {error}") from None
-    return str(columns.pop(url_column, "")), f"item {at}", columns
+    return as_text(columns.pop(url_column, "")), f"item {at}", columns
 
 
 async def _named(source: object, at: int, url_column: str) -> AsyncIterator[Entries]:

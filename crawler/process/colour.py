@@ -26,6 +26,8 @@ def simple(picture: Image.Image, notes: list[str]) -> Image.Image:
     are still in the space of their profile.
     """
     mode = picture.mode
+    if mode == "P" and picture.palette is None:
+        return Image.frombytes("L", picture.size, picture.tobytes())  # numbers of a table that is not there
     if mode in ("L", "RGB") and "transparency" not in picture.info:
         return picture
     if mode.startswith(("I", "F")):

@@ -28,7 +28,9 @@ def find(name: str) -> Function:
         sys.path.insert(0, os.getcwd())  # as `python -m` has it
     try:
         found: Any = importlib.import_module(module_name)
-    except Exception as error:  # whatever a foreign module does when it is imported
+    except MemoryError:
+        raise ImportError(f"{module_name} cannot be imported: it needs more than --worker-memory") from None
+    except BaseException as error:  # whatever a foreign module does when it is imported
         raise ImportError(f"{module_name} cannot be imported: {type(error).__name__}: {words(error)}") from None
     for part in path.split("."):
         if not hasattr(found, part):
@@ -62,9 +64,11 @@ def apply(function: Function, picture: Image.Image, sample: Sample) -> Image.Ima
     """
     try:
         result = function(picture, sample)
+        if isinstance(result, Image.Image):
+            result.load()
     except MemoryError:
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # also what would end this process: it is one picture's fault
         raise Refused(Reason.TRANSFORM_FAILED, f"{type(error).__name__}: {words(error)}") from None
     if result is None:
         raise Refused(Reason.DROPPED, "by the transform function")

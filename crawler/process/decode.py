@@ -52,7 +52,7 @@ _TURN: dict[object, Image.Transpose] = {
 }
 BROKEN = (
     OSError, SyntaxError, ValueError, RuntimeError, IndexError, KeyError, TypeError, AttributeError,
-    OverflowError, EOFError, struct.error, zlib.error, Image.DecompressionBombError,
+    ArithmeticError, EOFError, struct.error, zlib.error, Image.DecompressionBombError,
 )  # fmt: skip
 """What Pillow raises on bad files, by its own test files and by fuzzing: far more than OSError."""
 
@@ -177,7 +177,8 @@ def format_name(picture: Image.Image) -> str:
 
 def words(error: BaseException) -> str:
     """One short line."""
-    return " ".join((str(error) or type(error).__name__).split())[:200]
+    text = " ".join((str(error) or type(error).__name__).split())[:200]
+    return text.encode("utf-8", "replace").decode()  # no lone surrogates, which nothing can write
 
 
 def _unidentified(data: bytes, formats: tuple[str, ...]) -> Refused:

@@ -18,7 +18,8 @@ EXTENSIONS = {
 
 _SUBSAMPLING = {"420": "4:2:0", "422": "4:2:2", "444": "4:4:4"}
 _CLEAR = 255
-_LONGEST_GIF = 65_535 * 10
+_LONGEST = 65_535  # ms for a frame, as long as an animated PNG can be told in milliseconds
+_LONGEST_IN_ALL = 1 << 30  # ms: encoders count in 32 bits
 
 
 def options_of(encode: Encode, settings: ProcessSettings) -> dict[str, Any]:
@@ -75,9 +76,10 @@ def _with_palette(frame: Image.Image) -> Image.Image:
 
 def _played(frames: list[Image.Image], encode: Encode, timing: Timing) -> dict[str, Any]:
     """What the encoder of an animation is told. A GIF that plays once has no loop extension, and counts repeats."""
-    told: dict[str, Any] = {"save_all": True, "append_images": frames[1:], "duration": timing.durations}
+    longest = min(_LONGEST, _LONGEST_IN_ALL // len(frames))
+    durations = [min(duration, longest) for duration in timing.durations]
+    told: dict[str, Any] = {"save_all": True, "append_images": frames[1:], "duration": durations}
     if encode == "gif":
-        told["duration"] = [min(duration, _LONGEST_GIF) for duration in timing.durations]
         if timing.plays != 1:
             told["loop"] = max(0, timing.plays - 1) if timing.plays else 0
     else:

@@ -19,6 +19,7 @@ _TIMED = ("GIF", "WEBP", "PNG", "AVIF")
 pictures of an ICO or MPO are sizes and views of one.
 """
 _MOST_PAGES = 65_536
+_MOST_PLAYS = 65_535  # as many as a WebP can be told
 _LONGEST = 10 * 60 * 1000
 
 
@@ -66,7 +67,7 @@ def frames_of(
     aside = animated and bool(getattr(picture, "default_image", False))
     if (picture.format in ("PNG", "GIF") and count > 1) or aside or _leaves_some_clear(picture):
         for frame, milliseconds in compose(body, picture.size, count, most_pixels):
-            yield _without_alpha(frame), milliseconds
+            yield _without_alpha(frame), min(milliseconds, _LONGEST)
         return
     pixels = 0
     for number in range(count):
@@ -90,7 +91,7 @@ def plays_of(picture: Image.Image) -> int:
     told = picture.info.get("loop")
     if picture.format == "GIF":  # the extension counts the repeats; without it there are none
         return 1 if told is None else 0 if told == 0 else told + 1
-    return told if isinstance(told, int) else 0
+    return min(told, _MOST_PLAYS) if isinstance(told, int) else 0
 
 
 def _count_pages(body: bytes) -> int:
@@ -101,11 +102,14 @@ def _count_pages(body: bytes) -> int:
     seen: set[int] = set()
     try:
         at = unpack_from(offset_form, body, 8 if big else 4)[0]
-        while at and at not in seen and len(seen) < _MOST_PAGES:
+        while 0 < at < len(body) and at not in seen and len(seen) < _MOST_PAGES:
             (count,) = unpack_from(count_form, body, at)
             after = at + calcsize(count_form) + count * entry
+            if after > len(body):
+                break
+            (following,) = unpack_from(offset_form, body, after)
             seen.add(at)
-            (at,) = unpack_from(offset_form, body, after)
+            at = following
     except StructError:
         pass  # what is cut off is not counted
     return max(1, len(seen))

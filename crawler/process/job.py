@@ -29,12 +29,13 @@ from crawler.process.encode import EXTENSIONS, encode, options_of
 from crawler.process.frames import Timing, count_frames, frames_of, is_timed, plays_of
 from crawler.process.geometry import Plan, Size, lying
 from crawler.process.headers import check_head, check_tiff
-from crawler.process.likeness import look, pixel_hash
+from crawler.process.likeness import LOOKED_AT, look, pixel_hash
 from crawler.process.tags import exif_json, kept_tags
 from crawler.process.transform import background_of, busiest, planned, rendered, size_to_decode
 
 _HASHES = {64: "sha256", 32: "md5"}
 _HEX = re.compile(r"[0-9a-f]+")
+_ABSENT = object()
 _MOST_NOTES = 8
 _LONGEST_NOTE = 200
 
@@ -111,7 +112,7 @@ class Job:
             raise Refused(Reason.TOO_FEW_BYTES, f"{len(body)} bytes, at least {settings.min_bytes} wanted")
         digest = hashlib.sha256(body).digest()
         if settings.verify_hash and sample is not None:
-            _check_hash(body, digest, sample.columns.get(settings.verify_hash), settings.verify_hash)
+            _check_hash(body, digest, sample.columns.get(settings.verify_hash, _ABSENT), settings.verify_hash)
         check_head(body, settings.max_pixels)
         try:
             return self._made(body, digest, sample)
@@ -200,6 +201,8 @@ class _Piece:
         if not self._whole:
             size = (1, 1) if job._original else size_to_decode(plans, self._upright, self._turn)
             if size is not None:
+                if job._dedup == "near":  # its look is taken from what is decoded
+                    size = max(size[0], LOOKED_AT), max(size[1], LOOKED_AT)
                 shrink_on_load(picture, size)
                 self.shrunk = self._source == "jpeg"
         load(picture)
@@ -314,6 +317,8 @@ def _together(hashes: list[int]) -> int | None:
 
 def _check_hash(body: bytes, digest: bytes, given: object, column: str) -> None:
     """Compare the body with the hash that its row of the input tells; an empty cell is not compared."""
+    if given is _ABSENT:
+        raise Refused(Reason.WRONG_HASH, f"its row has no column {column!r}")
     expected = str(given if given is not None else "").strip().lower()
     if not expected:
         return
@@ -329,6 +334,6 @@ def _checked(values: dict[str, Any]) -> dict[str, Any]:
     """What the user's function gave, if it can be written down."""
     try:
         json.dumps(values, allow_nan=False)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise Refused(Reason.TRANSFORM_FAILED, f"values cannot be written as JSON: {error}") from None
     return values

@@ -10,6 +10,8 @@ from statistics import median
 from PIL import Image
 
 _SIDE = 32
+LOOKED_AT = 2 * _SIDE
+"""Pixels that a picture should have on each side, to be looked at."""
 _LOW = 8
 # One row for each of the eight lowest frequencies of a DCT-II over 32 samples.
 _WAVES = [[cos(pi * u * (2 * x + 1) / (2 * _SIDE)) for x in range(_SIDE)] for u in range(_LOW)]

@@ -88,9 +88,9 @@ class WorkerPool:
         await asyncio.gather(*(lane.end() for lane in self._lanes), return_exceptions=True)
 
     async def _find_function(self) -> None:
-        """Wait for the first worker, which says whether it has the user's function: before anything is fetched."""
+        """Wait for the first worker, which has the user's function or fails: before anything is fetched."""
         await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
-        if isinstance(self._failure, SettingsError):
+        if self._failure is not None:
             await self.__aexit__(None, None, None)
             raise self._failure
 

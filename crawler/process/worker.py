@@ -23,6 +23,7 @@ Failed = tuple[str, str]
 """Name of a Reason and the words."""
 
 _job = Job(ProcessSettings())
+_noise: Noise | None = None
 
 
 def setup(settings: ProcessSettings) -> None:
@@ -30,8 +31,9 @@ def setup(settings: ProcessSettings) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what it means
     _limit_memory(settings.worker_memory)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    global _noise
+    _noise = Noise()
     use(settings)
-    _job.hear(Noise().heard)
     gc.collect()
     gc.freeze()  # what is loaded now stays: no need to look at it in every collection
 
@@ -40,6 +42,8 @@ def use(settings: ProcessSettings) -> ProcessSettings:
     """Work by these settings from now on. Returns those before."""
     global _job
     before, _job = _job.settings, Job(settings)
+    if _noise is not None:
+        _job.hear(_noise.heard)
     return before
 
 

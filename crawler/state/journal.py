@@ -56,6 +56,8 @@ class FolderJournal:
         refresh: what is stored is not settled either.
         dedup: by what pictures count as the same, and how far their looks may be apart.
 
+        assumed: what an older folder was made with, in which a setting is not noted: there was no choice then.
+
     Raises, on entering: RunLocked, SettingsChanged, JournalError.
     """
 
@@ -70,6 +72,7 @@ class FolderJournal:
         unique: bool = False,
         refresh: bool = False,
         dedup: tuple[str, int] = ("url", 0),
+        assumed: Mapping[str, Any] | None = None,
     ) -> None:
         self._folder = folder
         self._path = folder / FOLDER / FILE
@@ -81,9 +84,11 @@ class FolderJournal:
         self._unique = unique
         self._refresh = refresh
         self._dedup = dedup
+        self._assumed = assumed or {}
         self._twins: Twins | None = None
         self._claims: Claims | None = None
         self._seen: Seen | None = None
+        self._forgotten: set[int] = set()
         self._stale = False  # records were taken back: the ledger is written anew in the end
         self._last_known = -1
         self._failure: BaseException | None = None
@@ -191,6 +196,8 @@ class FolderJournal:
 
     def _commit(self, entries: list[_Entry]) -> list[None]:
         records = [record for _, record in entries if record is not None]
+        if self._forgotten:  # what is the same as a picture that is there no more is done again by the next run
+            entries = [entry for entry in entries if entry[0][_SAME_AS] not in self._forgotten]
         with self._guarded():
             mark = self._ledger.append(records)
             self._db.execute("BEGIN IMMEDIATE")
@@ -260,6 +267,7 @@ class FolderJournal:
 
     def _forget(self, target: Target) -> None:
         self._stale = True
+        self._forgotten.add(target.index)
         with self._guarded():
             self._db.execute("BEGIN IMMEDIATE")
             self._db.executemany(FORGET, [(target.index,)])
@@ -278,7 +286,7 @@ class FolderJournal:
     def _check_settings(self) -> None:
         before = json.loads(self._fact("settings") or "{}")
         if before:
-            before.setdefault("dedup", "url")  # older folders had no choice
+            before = dict(self._assumed) | before
         changed = [
             f"--{name.replace('_', '-')} is {now} and was {before[name]}"
             for name, now in self._settings.items()
@@ -385,6 +393,10 @@ def _fingerprint(url: str) -> int | None:
 
 
 _INSERT = f"INSERT OR REPLACE INTO targets VALUES ({', '.join('?' * 28)})"
+
+
+_SAME_AS = 26
+"""Place of `same_as` in a row."""
 
 
 def row(outcome: Outcome, record: Record | None, now: float) -> tuple[Any, ...]:

@@ -68,10 +68,14 @@ def connect(path: Path, durable: bool = False) -> sqlite3.Connection:
     try:
         # The connection moves to the journal's thread, which is then the only one to use it.
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
-        _check(connection, path)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-        migrate(connection)
+        try:
+            _check(connection, path)
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            migrate(connection)
+        except BaseException:
+            connection.close()
+            raise
     except sqlite3.DatabaseError as error:
         raise damaged(path, error) from error
     return connection

@@ -152,14 +152,22 @@ class FileStore:
         return Receipt(name, len(picture.data), _digest(picture), tuple(found))
 
     def _place(self, file: _File, name: str, fresh: dict[str, _File]) -> str:
-        """A free name. One that is named by its content and is there already is not written again."""
-        if self._taken(name, fresh):
-            if self._by_content:
-                return name
-            while self._taken(name, fresh):
-                name = numbered(name, file.target)
+        """A free name. What is named by its content and is there already is not written again."""
+        if self._by_content and self._holds(name, file.data, fresh):
+            return name
+        while self._taken(name, fresh):
+            name = numbered(name, file.target)
         fresh[name] = file
         return name
+
+    def _holds(self, name: str, data: bytes, fresh: dict[str, _File]) -> bool:
+        """True if these very bytes are stored under the name: the same source can be made into other pictures."""
+        if name in fresh:
+            return fresh[name].data == data
+        try:
+            return Path(self._folder, name).read_bytes() == data
+        except FileNotFoundError:
+            return False
 
     def _taken(self, name: str, fresh: Container[str]) -> bool:
         return (
@@ -172,7 +180,7 @@ class FileStore:
             self._made.add(path.parent)
 
     def _write_temporary(self, given: _File) -> Path:
-        path = self._temporary / f"{given.target}{given.label}"
+        path = self._temporary / f"{given.target}.{given.label}"
         with open(path, "wb", buffering=0) as file:
             write_all(file, given.data)
             if self._durable:
