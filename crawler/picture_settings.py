@@ -251,13 +251,13 @@ class ProcessSettings:
     def _check_variants(self) -> None:
         given = (self.variant,) if isinstance(self.variant, str) else self.variant
         object.__setattr__(self, "variant", tuple(given))
+        if self.variant and self.encode == "original":
+            raise SettingsError("variant", "cannot be made with --encode original, which stores bytes as they came")
         labels = [self._variant(one).label for one in self.variant]
         if repeated := {label for label in labels if labels.count(label) > 1}:
             raise SettingsError(
                 "variant", f"{', '.join(sorted(repeated))} given more than once: a name is for one variant"
             )
-        if self.variant and self.encode == "original":
-            raise SettingsError("variant", "cannot be made with --encode original, which stores bytes as they came")
 
     def _variant(self, given: str) -> Output:
         found = _VARIANT.fullmatch(given) if isinstance(given, str) else None

@@ -101,7 +101,7 @@ def _separated(source: str, url_column: str) -> Generator[Entry, None, None]:
             except csv.Error as error:
                 yield f"a row that cannot be read: {error}", origin, {}
                 continue
-            if row:
+            if any(cell.strip() for cell in row):
                 columns: dict[str, Any] = dict(zip(table.names, row, strict=False))
                 yield columns.pop(url_column, "").strip(), origin, columns
 
