@@ -234,7 +234,7 @@ class Pipeline:
             if past.sha256 == result.sha256:
                 return None
             await self._store.retire(visit.target.index, past.files, partial(self._journal.forget, visit.target))
-        if (twin := await self._journal.twin(result)) is not None and not past.file_name:
+        if (twin := await self._journal.twin(result)) is not None:
             return self._ended(visit, _same(result, twin), size)
         receipt = await self._put(result, past.file_name)
         return Outcome(visit.target, result, receipt, None, visit.attempts, self._clock.monotonic() - visit.began, size)
@@ -257,7 +257,8 @@ class Pipeline:
         return Outcome(visit.target, None, None, miss, visit.attempts, seconds, size)
 
     async def _finish(self, outcome: Outcome, past: Past = NO_PAST) -> None:
-        if outcome.stored or not past.file_name:  # what is stored stays so when it cannot be had again
+        same = outcome.miss is not None and outcome.miss.reason is Reason.DUPLICATE
+        if outcome.stored or same or not past.file_name:  # what is stored stays so when it cannot be had again
             await self._journal.settle(outcome)
         self._observer.note(outcome)
         if self._deliver is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
@@ -24,11 +24,12 @@ _ANY_SIZE = 1 << 40  # what was stored was allowed when it was stored
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is wrong with one stored picture."""
+    """What is wrong with one stored file: a picture or one of its companions."""
 
     record: Record
     kind: Literal["missing", "size", "hash", "decode"]
     detail: str
+    file_name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +55,12 @@ async def verify(folder: Path, repair: bool = False) -> Checked:
     async with WorkerPool(settings) as pool:
         records = reader.records()
         while batch := await asyncio.to_thread(lambda: list(islice(records, _AT_ONCE))):
-            found = await asyncio.gather(*(_check(folder, file, pool) for record in batch for file in _files(record)))
+            files = [(record, file) for record in batch for file in _files(record)]
+            found = await asyncio.gather(*(_check(folder, record, file, pool) for record, file in files))
             faults += [fault for fault in found if fault is not None]
     if repair and faults:
-        await asyncio.to_thread(forget, folder, [fault.record for fault in faults])
+        faulty = {fault.record.index: fault.record for fault in faults}
+        await asyncio.to_thread(forget, folder, list(faulty.values()))
     return Checked(status.stored, faults)
 
 
@@ -66,35 +69,46 @@ def _formats() -> tuple[str, ...]:
     return (*FORMATS, *(EXTRA_FORMATS if find_spec("pillow_heif") else ()))
 
 
-def _files(record: Record) -> Iterator[Record]:
-    """The record of a picture, and for each of its companions the same as if that were the picture."""
-    yield record
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A file that a record names, and what it should be."""
+
+    name: str
+    size: int
+    digest: bytes
+
+
+def _files(record: Record) -> Iterator[_File]:
+    yield _File(record.file_name, record.size, record.digest)
     for file in record.companions:
-        yield replace(record, file_name=file.file_name, size=file.size, digest=file.digest)
+        yield _File(file.file_name, file.size, file.digest)
 
 
-async def _check(folder: Path, record: Record, pool: WorkerPool) -> Fault | None:
-    data = await asyncio.to_thread(_read, folder, record)
-    if isinstance(data, Fault):
-        return data
+async def _check(folder: Path, record: Record, file: _File, pool: WorkerPool) -> Fault | None:
+    data = await asyncio.to_thread(_read, folder, file)
+    if isinstance(data, tuple):
+        return Fault(record, *data, file.name)
     result = await pool.process(Fetched(Target(record.index, record.url), data, "", 200, "", 0.0, 0.0))
-    return Fault(record, "decode", f"{result.reason.value}: {result.detail}") if isinstance(result, Miss) else None
+    if isinstance(result, Miss):
+        return Fault(record, "decode", f"{result.reason.value}: {result.detail}", file.name)
+    return None
 
 
-def _read(folder: Path, record: Record) -> bytes | Fault:
+def _read(folder: Path, file: _File) -> bytes | tuple[Literal["missing", "size", "hash"], str]:
+    """The bytes of a file, or what is wrong with them."""
     try:
-        data = (folder / record.file_name).read_bytes()
+        data = (folder / file.name).read_bytes()
     except FileNotFoundError:
-        return Fault(record, "missing", "there is no such file")
+        return "missing", "there is no such file"
     except OSError as error:
-        return Fault(record, "missing", f"cannot be read: {error.strerror or error}")
-    if len(data) != record.size:
-        return Fault(record, "size", f"{len(data)} bytes, {record.size} were stored")
-    if hashlib.sha256(data).digest() != record.digest:
-        return Fault(record, "hash", "other bytes than were stored")
+        return "missing", f"cannot be read: {error.strerror or error}"
+    if len(data) != file.size:
+        return "size", f"{len(data)} bytes, {file.size} were stored"
+    if hashlib.sha256(data).digest() != file.digest:
+        return "hash", "other bytes than were stored"
     return data
 
 
 def fault_lines(faults: Iterable[Fault]) -> Iterable[str]:
     """One line for each fault."""
-    return (f"{fault.kind}\t{fault.record.file_name}\t{fault.detail}" for fault in faults)
+    return (f"{fault.kind}\t{fault.file_name}\t{fault.detail}" for fault in faults)

@@ -58,12 +58,13 @@ def verify_folder(folder: Path, *, repair: bool, as_json: bool) -> int:
     """Check the pictures of a run. Returns 0 if all are as they were stored, else 1."""
     checked = asyncio.run(verify(folder, repair))
     if as_json:
-        faults = [{"kind": f.kind, "file_name": f.record.file_name, "detail": f.detail} for f in checked.faults]
+        faults = [{"kind": f.kind, "file_name": f.file_name, "detail": f.detail} for f in checked.faults]
         print(json.dumps({"records": checked.records, "faults": faults, "repaired": repair and bool(faults)}))
     else:
         for line in fault_lines(checked.faults):
             print(line)
-        wrong = f"{len(checked.faults):,} of {checked.records:,} stored pictures are not as they were stored"
+        faulty = len({fault.record.index for fault in checked.faults})
+        wrong = f"{faulty:,} of {checked.records:,} stored pictures are not as they were stored"
         print(
             wrong if checked.faults else f"all {checked.records:,} stored pictures are as they were stored",
             file=sys.stderr,

@@ -195,7 +195,7 @@ class FolderJournal:
             raise self._failure
 
     def _commit(self, entries: list[_Entry]) -> list[None]:
-        records = [record for _, record in entries if record is not None]
+        given, records = len(entries), [record for _, record in entries if record is not None]
         if self._forgotten:  # what is the same as a picture that is there no more is done again by the next run
             entries = [entry for entry in entries if entry[0][_SAME_AS] not in self._forgotten]
         with self._guarded():
@@ -213,7 +213,7 @@ class FolderJournal:
             if self._twins is not None:
                 for values, _ in entries:
                     self._twins.drop(values[0])
-        return [None] * len(entries)
+        return [None] * given
 
     def _known(self, targets: Sequence[Target]) -> Sequence[Target]:
         with self._guarded():
