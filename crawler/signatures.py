@@ -25,7 +25,6 @@ _SIGNATURES: list[tuple[int, bytes, str]] = [
     (0, b"8BPS", "PSD"),
     (0, b"%!PS", "EPS"),
     (0, b"%PDF-", "PDF"),
-    (0, b"\0\0\2\0", "CUR"),
     (0, b"icns", "ICNS"),
     (0, b"DDS ", "DDS"),
     (0, b"qoif", "QOI"),
@@ -47,11 +46,27 @@ _SIGNATURES: list[tuple[int, bytes, str]] = [
     (0, b"\x59\xa6\x6a\x95", "Sun raster"),
     (0, b"\xd7\xcd\xc6\x9a", "WMF"),
     (0, b"P7 332", "XV thumbnail"),
+    (0, b"Image type: ", "IM"),
+    (2048, b"PCD_", "PCD"),
 ]
 
 _PORTABLE = re.compile(rb"P[1-7fF]\s")
 _PCX = re.compile(rb"\n[\x00\x02-\x05]\x01[\x01\x02\x04\x08]")
 _XBM = re.compile(rb"#define\s+\w+_width\s")
+_IMT = re.compile(rb"(\*[^\n]*\n)*width \d")
+_CUR = re.compile(rb"\x00\x00\x02\x00(?!\x00\x00)")
+_DIB = re.compile(
+    rb"[\x28\x6c\x7c]\x00\x00\x00.{8}\x01\x00[\x01\x04\x08\x10\x18\x20]\x00[\x00-\x06]\x00\x00\x00", re.DOTALL
+)
+# A TGA has no mark at its beginning: a kind, a colour table that fits it, a size that is not nothing, a depth.
+_TGA = re.compile(
+    rb".(\x00[\x02\x03\x0a\x0b].{5}|\x01[\x01\x09].{4}[\x0f\x10\x18\x20]).{4}"
+    rb"(?!\x00\x00)..(?!\x00\x00)..[\x01\x08\x0f\x10\x18\x20]",
+    re.DOTALL,
+)
+_PATTERNS = (
+    (_PORTABLE, "PPM"), (_PCX, "PCX"), (_XBM, "XBM"), (_IMT, "IMT"), (_CUR, "CUR"), (_DIB, "DIB"), (_TGA, "TGA"),
+)  # fmt: skip
 
 
 def sniff(data: bytes) -> str:
@@ -62,7 +77,4 @@ def sniff(data: bytes) -> str:
     head = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if head.startswith(b"<svg") or (head.startswith((b"<?xml", b"<!--")) and b"<svg" in head):
         return "SVG"
-    for pattern, name in ((_PORTABLE, "PPM"), (_PCX, "PCX"), (_XBM, "XBM")):
-        if pattern.match(data):
-            return name
-    return ""
+    return next((name for pattern, name in _PATTERNS if pattern.match(data)), "")

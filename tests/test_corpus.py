@@ -378,17 +378,10 @@ MOVED: Final[dict[str, str]] = {
 }
 """An animation whose frames are not those that a viewer shows."""
 
-_LIKE_CUR: Final = "a TGA without a name that starts as a CUR does"
-OTHERS: Final[dict[str, str]] = {
-    "pillow/Tests__images__rgba16.tga": _LIKE_CUR,
-    "pillow/Tests__images__tga__common__200x32_rgb_bl_raw.tga": _LIKE_CUR,
-    "pillow/Tests__images__tga__common__200x32_rgba_bl_raw.tga": _LIKE_CUR,
-    "pillow/Tests__images__tga__common__200x32_rgba_tl_raw.tga": _LIKE_CUR,
-    "small/targa.tga": _LIKE_CUR,
-}
+OTHERS: Final[dict[str, str]] = {}
 """Not stored by another reason than its format is said to have."""
 
-NO_SIGNATURE: Final = ("DIB", "IM", "IMT", "PCD", "SPIDER", "TGA")
+NO_SIGNATURE: Final = ("SPIDER",)
 """Formats of which nothing at the beginning of a file tells what it is, so that there `not_image` is right."""
 
 

@@ -10,7 +10,8 @@ import random
 import shutil
 import signal
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -24,7 +25,7 @@ from crawler.errors import SettingsChanged
 from crawler.model import Companion, Fetched, Picture, Target
 from crawler.store.files import FileStore
 from crawler.verify import fault_lines, verify
-from tests.cli import Running, as_flags, counts, crawler, metadata, pictures, started, wait_until
+from tests.cli import as_flags, counts, crawler, metadata, pictures, started, wait_until
 from tests.servers.validators import Page, Validators, running_validators
 from tests.test_kill import metadata as told
 from tests.test_kill import state_files, tree
@@ -69,11 +70,11 @@ class Pages(dict[str, Page]):
     def __call__(self, host: str, path: str) -> Page:
         return self.get(path, Page(b"", "text/plain", status=404))
 
-    def hold(self, bodies: Mapping[str, bytes]) -> None:
-        """These pictures, each with a tag that belongs to its bytes."""
-        self.update(
-            {f"/{name}": Page(data, etag=f'"{hashlib.md5(data).hexdigest()}"') for name, data in bodies.items()}
-        )
+    def hold(self, bodies: Mapping[str, bytes], draw: random.Random | None = None) -> None:
+        """These pictures, each with a tag that belongs to its bytes, at once or after a moment that is drawn."""
+        for name, data in bodies.items():
+            wait = draw.choice((0.0, 0.03, 0.06)) if draw else 0.0
+            self[f"/{name}"] = Page(data, etag=f'"{hashlib.md5(data).hexdigest()}"', wait=wait)
 
 
 @pytest.fixture
@@ -382,19 +383,27 @@ def bodies_of(draw: random.Random, version: int) -> dict[str, bytes]:
     return found
 
 
-def killed(words: list[object], site: Validators, draw: random.Random) -> None:
-    """Start it, and kill it after so many requests as it is drawn."""
+def killed(words: list[object], site: Validators, output: Path, draw: random.Random) -> None:
+    """Start it, and kill it when so many requests have come, or so many pictures are in the journal, as it is drawn."""
     site.reset()
-    moment = draw.randint(1, COUNT)
-    print(f"killed after {moment} requests")
+    began = time.time()
+    clocks: list[Callable[[], int]] = [lambda: len(site.log()), lambda: settled(output, began)]
+    seen = draw.choice(clocks)
+    moment = draw.randint(1, COUNT // 2)
+    print(f"killed at {moment}")
     with started(*words) as running:
-        _wait_for_requests(site, moment, running)
+        wait_until(lambda: seen() >= moment or running.process.poll() is not None, f"moment {moment}")
         running.signal(signal.SIGKILL)
         running.process.wait(LIMIT)
 
 
-def _wait_for_requests(site: Validators, count: int, running: Running) -> None:
-    wait_until(lambda: len(site.log()) >= count or running.process.poll() is not None, f"request {count}")
+def settled(output: Path, since: float) -> int:
+    """How many targets a run that goes on has settled."""
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{output}/.crawler/journal.sqlite?mode=ro", uri=True)) as db:
+            return int(db.execute("SELECT count(*) FROM targets WHERE ended_at > ?", (since,)).fetchone()[0])
+    except sqlite3.OperationalError:  # it has none yet
+        return 0
 
 
 def finished(words: list[object]) -> None:
@@ -406,15 +415,15 @@ def survive(site: Validators, home: Path, shape: str, seed: int, kills: int, ref
     """Kill a run, or its refresh, at drawn moments and finish it: it ends like one that was left alone."""
     draw = random.Random(seed)
     bodies = bodies_of(random.Random(seed), 0)
-    pages(site).hold(bodies)
+    pages(site).hold(bodies, draw)
     urls, output, whole = listed(site, home, list(bodies)), home / "out", home / "whole"
     words = words_of(urls, output, shape)
     if refresh:
         finished(words)
-        pages(site).hold(bodies_of(random.Random(seed + 1), 1))
+        pages(site).hold(bodies_of(random.Random(seed + 1), 1), draw)
         words = [*words, "--refresh"]
     for _ in range(kills):
-        killed(words, site, draw)
+        killed(words, site, output, draw)
     finished(words)
     assert state_files(output) == ["journal.sqlite", "lock"]
     finished(words_of(urls, whole, shape))
