@@ -49,7 +49,7 @@ from tests.servers.handle import Faults
 HERE: Final = ("--allow-private", "--workers", 1)
 FIELDS: Final = [
     "file_name", "index", "url", "final_url", "sha256", "width", "height", "original_width", "original_height",
-    "format", "bytes", "content_type", "fetched_at",
+    "format", "bytes", "content_type", "fetched_at", "frames", "notes",
 ]  # fmt: skip
 SUMMARY_KEYS: Final = {
     "targets", "stored", "skipped", "missed", "reasons", "seconds", "images_per_second", "bytes_fetched",
@@ -196,6 +196,8 @@ def test_metadata_tells_what_came_and_what_was_stored(faults: Faults, tmp_path: 
         "format": "jpeg",
         "bytes": len(data),
         "content_type": "image/png",
+        "frames": 1,
+        "notes": "",
     }
 
 

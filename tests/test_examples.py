@@ -116,7 +116,7 @@ def served(files: dict[str, bytes]) -> Iterator[str]:
     """The address of a server that has these files."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802 - the name is http.server's
+        def do_GET(self) -> None:
             body = files.get(self.path[1:].partition("?")[0])
             self.send_response(404 if body is None else 200)
             self.send_header("Content-Length", str(len(body or b"")))

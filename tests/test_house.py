@@ -16,26 +16,27 @@ import pytest
 
 import crawler
 from crawler.settings import GROUPS, ProcessSettings
+from tests.checkers import result_of
 
 ROOT = Path(__file__).parents[1]
 
 
-def run(*command: str) -> None:
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+def assert_finds_nothing(checker: str) -> None:
+    said, code = result_of(checker)
+    assert code == 0, said
 
 
 def test_imports_go_down_only() -> None:
-    run(sys.executable, "-c", "from importlinter.cli import lint_imports_command; lint_imports_command()")
+    assert_finds_nothing("imports")
 
 
 def test_ruff_finds_nothing() -> None:
-    run(sys.executable, "-m", "ruff", "check", ".")
-    run(sys.executable, "-m", "ruff", "format", "--check", ".")
+    assert_finds_nothing("ruff")
+    assert_finds_nothing("format")
 
 
 def test_mypy_strict_finds_nothing() -> None:
-    run(sys.executable, "-m", "mypy")
+    assert_finds_nothing("mypy")
 
 
 def test_a_worker_loads_only_what_it_needs() -> None:

@@ -435,6 +435,19 @@ def test_when_the_kept_one_has_changed_the_others_are_done_again(site: Validator
     check(output)
 
 
+def test_one_that_becomes_what_another_is_gives_way(site: Validators, tmp_path: Path) -> None:
+    pages(site).hold({"a.jpg": RELATIVES["photo.jpg"], "b.jpg": RELATIVES["grey.png"]})
+    urls, output = listed(site, tmp_path, ["a.jpg", "b.jpg"]), tmp_path / "out"
+    run(urls, output, dedup="pixels")
+    pages(site).hold({"a.jpg": RELATIVES["grey_rgb.png"]})
+    assert counts(run(urls, output, dedup="pixels", refresh=True)) == (0, 1, 1)
+    assert kept(output) == {0: 1, 1: 1}
+    check(output)
+    site.reset()
+    assert counts(run(urls, output, dedup="pixels")) == (0, 2, 0)
+    assert site.log() == [], "it is settled"
+
+
 @pytest.mark.parametrize("harm", ["lost", "damaged"])
 def test_when_the_kept_one_is_lost_the_others_are_done_again(site: Validators, tmp_path: Path, harm: str) -> None:
     names = ["kept.png", "same.bmp", "other.jpg", "also.webp"]
