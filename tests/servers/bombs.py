@@ -452,5 +452,9 @@ def offsets(sizes: Iterable[int], start: int) -> list[int]:
 
 def worker_processes() -> list[psutil.Process]:
     """The worker processes of this process that are alive: the children of the fork server."""
-    servers = (one for one in psutil.Process().children() if "forkserver" in " ".join(one.cmdline()))
-    return [one for server in servers for one in server.children() if one.status() != psutil.STATUS_ZOMBIE]
+    servers = (one for one in psutil.Process().children() if _alive(one) and "forkserver" in " ".join(one.cmdline()))
+    return [one for server in servers for one in server.children() if _alive(one)]
+
+
+def _alive(process: psutil.Process) -> bool:
+    return bool(process.status() != psutil.STATUS_ZOMBIE)
