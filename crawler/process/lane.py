@@ -18,7 +18,7 @@ from crawler.errors import SettingsError
 from crawler.model import Sample
 from crawler.picture_settings import ProcessSettings
 from crawler.process import worker
-from crawler.process.job import Done
+from crawler.process.piece import Done
 
 _START_SECONDS = 60.0
 

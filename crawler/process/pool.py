@@ -17,8 +17,8 @@ from types import TracebackType
 from crawler.errors import CrawlerError, SettingsError, WorkersFailed
 from crawler.model import Fetched, Miss, Picture, Reason, Sample
 from crawler.picture_settings import ProcessSettings
-from crawler.process.job import Done
 from crawler.process.lane import BrokenProcessPool, Lane, Results, Work, worker_context
+from crawler.process.piece import Done
 from crawler.process.worker import Failed, work
 
 BATCH_ITEMS = 8

@@ -16,8 +16,9 @@ from multiprocessing.connection import wait
 from crawler.model import Reason, Sample
 from crawler.picture_settings import ProcessSettings
 from crawler.process.decode import Refused, words
-from crawler.process.job import Done, Job
+from crawler.process.job import Job
 from crawler.process.noise import Noise
+from crawler.process.piece import Done
 
 Failed = tuple[str, str]
 """Name of a Reason and the words."""

@@ -11,36 +11,39 @@ import zlib
 from asyncio import Future
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from crawler import urls
 from crawler.batcher import Batcher
 from crawler.clock import Clock
 from crawler.disk import disk_errors
 from crawler.errors import InputChanged, JournalError, SettingsChanged
-from crawler.model import CompanionFile, Outcome, Past, Picture, Reason, Record, Target, Twin
+from crawler.model import Outcome, Past, Picture, Reason, Record, Target, Twin
 from crawler.ports import Ledger
 from crawler.state.lock import FolderLock
+from crawler.state.rows import (
+    FORGET,
+    INSERT,
+    RECORD_COLUMNS,
+    SAME_AS,
+    fingerprint,
+    fingerprints,
+    names_of,
+    record_of,
+    row,
+)
 from crawler.state.schema import connect, damaged
 from crawler.state.seen import Seen
-from crawler.state.twins import Claims, Twins, signed
+from crawler.state.twins import Claims, Twins
 
 FOLDER = ".crawler"
 FILE = "journal.sqlite"
 _MOST_PENDING = 2048
-_LONGEST_DETAIL = 300
 BEYOND = 1 << 62
 """A mark beyond the end of any file: the next run writes the metadata anew from the records."""
 COMMIT_SECONDS = 0.05
 """Rest between two commits: what a kill can cost, in time, besides what is under way."""
-RECORD_COLUMNS = (
-    "file_name, id, url, coalesce(final_url, url), sha256, coalesce(digest, sha256), width, height, "
-    "original_width, original_height, format, bytes, coalesce(content_type, 'image/jpeg'), ended_at, "
-    "coalesce(etag, ''), coalesce(last_modified, ''), coalesce(frames, 1), more"
-)
-
 _Entry = tuple[tuple[Any, ...], Record | None]
 
 
@@ -197,12 +200,12 @@ class FolderJournal:
     def _commit(self, entries: list[_Entry]) -> list[None]:
         given, records = len(entries), [record for _, record in entries if record is not None]
         if self._forgotten:  # what is the same as a picture that is there no more is done again by the next run
-            entries = [entry for entry in entries if entry[0][_SAME_AS] not in self._forgotten]
+            entries = [entry for entry in entries if entry[0][SAME_AS] not in self._forgotten]
         with self._guarded():
             mark = self._ledger.append(records)
             self._db.execute("BEGIN IMMEDIATE")
             try:
-                self._db.executemany(_INSERT, [values for values, _ in entries])
+                self._db.executemany(INSERT, [values for values, _ in entries])
                 self._note_facts(mark=BEYOND if self._stale else mark)
                 self._db.execute("COMMIT")
             except BaseException:
@@ -244,7 +247,7 @@ class FolderJournal:
                     "SELECT id, file_name, sha256, coalesce(etag, ''), coalesce(last_modified, ''), "
                     "coalesce(final_url, url), more FROM targets WHERE id BETWEEN ? AND ? AND reason IS NULL", span,
                 )  # fmt: skip
-                found = {index: replace(Past(None, *of), companions=_names(more)) for index, *of, more in rows}
+                found = {index: replace(Past(None, *of), companions=names_of(more)) for index, *of, more in rows}
             if self._unique:
                 for index, first in self._addresses().first(fingerprints(targets)).items():
                     # What an older version of this program stored twice stays stored.
@@ -261,7 +264,7 @@ class FolderJournal:
                     "WHERE (reason IS NOT ? OR same_as IS NOT NULL) AND reason IS NOT ? ORDER BY id",
                     (Reason.DUPLICATE.value, Reason.BAD_URL.value),
                 )
-                found = ((_fingerprint(url) if address is None else address, index) for index, address, url in rows)
+                found = ((fingerprint(url) if address is None else address, index) for index, address, url in rows)
                 self._seen.fill((address, index) for address, index in found if address is not None)
         return self._seen
 
@@ -334,102 +337,8 @@ class FolderJournal:
             raise damaged(self._path, error) from error
 
 
-FORGET = "DELETE FROM targets WHERE id = ?1 OR same_as = ?1"
-"""Takes a picture out, and those that were not stored because they are the same."""
-
-
-def record_of(values: Sequence[Any]) -> Record:
-    """The record behind a row of RECORD_COLUMNS."""
-    *plain, more = values
-    if more is None:
-        return Record(*plain)
-    told = json.loads(more)
-    files = tuple(CompanionFile(**file | {"digest": bytes.fromhex(file["digest"])}) for file in told.get("files", ()))
-    return replace(
-        Record(*plain),
-        notes=tuple(told.get("notes", ())),
-        companions=files,
-        exif=told.get("exif"),
-        values=told.get("values", {}),
-    )
-
-
-def _more(record: Record) -> str | None:
-    """What few pictures have, as JSON."""
-    told: dict[str, Any] = {}
-    if record.notes:
-        told["notes"] = record.notes
-    if record.companions:
-        told["files"] = [asdict(file) | {"digest": file.digest.hex()} for file in record.companions]
-    if record.exif is not None:
-        told["exif"] = record.exif
-    if record.values:
-        told["values"] = dict(record.values)
-    return json.dumps(told) if told else None
-
-
-def _names(more: str | None) -> tuple[str, ...]:
-    return tuple(file["file_name"] for file in json.loads(more).get("files", ())) if more else ()
-
-
 def retried_reasons(choice: str) -> frozenset[str]:
     """The names of reasons behind `later`, `all` or one name; none for an empty choice."""
     if choice in ("later", "all"):
         return frozenset(reason.value for reason in Reason if choice == "all" or reason.later)
     return frozenset((choice,)) if choice else frozenset()
-
-
-def fingerprints(targets: Sequence[Target]) -> list[tuple[int, int]]:
-    """Fingerprint of the address and position of every target that has an address."""
-    found = ((_fingerprint(target.url), target.index) for target in targets)
-    return [(address, index) for address, index in found if address is not None]
-
-
-def _fingerprint(url: str) -> int | None:
-    try:
-        return urls.fingerprint(urls.parse(url))
-    except urls.BadURL:
-        return None
-
-
-_INSERT = f"INSERT OR REPLACE INTO targets VALUES ({', '.join('?' * 28)})"
-
-
-_SAME_AS = 26
-"""Place of `same_as` in a row."""
-
-
-def row(outcome: Outcome, record: Record | None, now: float) -> tuple[Any, ...]:
-    """The row of one target. What can be told from another column is left out: a row stays under 300 bytes."""
-    target, miss = outcome.target, outcome.miss
-    head = (target.index, target.url, miss and miss.reason.value, outcome.attempts, round(outcome.seconds, 3))
-    if miss is not None or record is None or outcome.picture is None:
-        assert miss is not None
-        told = (miss.status or None, miss.final_url or None, miss.detail[:_LONGEST_DETAIL], target.origin)
-        return (*head, now, *told, *(None,) * 10, _fingerprint(target.url), *(None,) * 5, miss.same_as, None)
-    return (
-        *head,
-        record.fetched_at,
-        outcome.picture.fetched.status,
-        record.final_url if record.final_url != record.url else None,
-        None,
-        None,
-        record.file_name,
-        record.sha256,
-        record.digest if record.digest != record.sha256 else None,
-        record.width,
-        record.height,
-        record.original_width,
-        record.original_height,
-        record.format,
-        record.size,
-        record.content_type if record.content_type != "image/jpeg" else None,
-        _fingerprint(target.url),
-        record.etag or None,
-        None if record.etag else record.last_modified or None,  # the ETag is enough (RFC 9110 13.1.3)
-        record.frames if record.frames != 1 else None,
-        outcome.picture.likeness.pixels,
-        signed(outcome.picture.likeness.look),
-        None,
-        _more(record),
-    )

@@ -11,8 +11,9 @@ from typing import Any
 
 from crawler.errors import NotARun
 from crawler.model import Reason, Record
-from crawler.state.journal import FILE, FOLDER, RECORD_COLUMNS, record_of
+from crawler.state.journal import FILE, FOLDER
 from crawler.state.lock import holder
+from crawler.state.rows import RECORD_COLUMNS, record_of
 from crawler.state.schema import connect_to_read, damaged
 
 _HOST = "substr(url, instr(url, '//') + 2, instr(substr(url, instr(url, '//') + 2) || '/', '/') - 1)"

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from crawler.disk import disk_errors
 from crawler.model import Record
-from crawler.state.journal import BEYOND, FILE, FOLDER, FORGET
+from crawler.state.journal import BEYOND, FILE, FOLDER
 from crawler.state.lock import FolderLock
+from crawler.state.rows import FORGET
 from crawler.state.schema import connect
 
 

@@ -1,0 +1,111 @@
+"""What a target comes to as a row of the journal, and back. What can be told from another column is left out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+from crawler import urls
+from crawler.model import CompanionFile, Outcome, Record, Target
+from crawler.state.twins import signed
+
+_LONGEST_DETAIL = 300
+INSERT = f"INSERT OR REPLACE INTO targets VALUES ({', '.join('?' * 28)})"
+FORGET = "DELETE FROM targets WHERE id = ?1 OR same_as = ?1"
+"""Takes a picture out, and those that were not stored because they are the same."""
+RECORD_COLUMNS = (
+    "file_name, id, url, coalesce(final_url, url), sha256, coalesce(digest, sha256), width, height, "
+    "original_width, original_height, format, bytes, coalesce(content_type, 'image/jpeg'), ended_at, "
+    "coalesce(etag, ''), coalesce(last_modified, ''), coalesce(frames, 1), more"
+)
+
+
+def record_of(values: Sequence[Any]) -> Record:
+    """The record behind a row of RECORD_COLUMNS."""
+    *plain, more = values
+    if more is None:
+        return Record(*plain)
+    told = json.loads(more)
+    files = tuple(CompanionFile(**file | {"digest": bytes.fromhex(file["digest"])}) for file in told.get("files", ()))
+    return replace(
+        Record(*plain),
+        notes=tuple(told.get("notes", ())),
+        companions=files,
+        exif=told.get("exif"),
+        values=told.get("values", {}),
+    )
+
+
+def _more(record: Record) -> str | None:
+    """What few pictures have, as JSON."""
+    told: dict[str, Any] = {}
+    if record.notes:
+        told["notes"] = record.notes
+    if record.companions:
+        told["files"] = [asdict(file) | {"digest": file.digest.hex()} for file in record.companions]
+    if record.exif is not None:
+        told["exif"] = record.exif
+    if record.values:
+        told["values"] = dict(record.values)
+    return json.dumps(told) if told else None
+
+
+def names_of(more: str | None) -> tuple[str, ...]:
+    """The names of the companions that the column `more` tells of."""
+    return tuple(file["file_name"] for file in json.loads(more).get("files", ())) if more else ()
+
+
+def fingerprints(targets: Sequence[Target]) -> list[tuple[int, int]]:
+    """Fingerprint of the address and position of every target that has an address."""
+    found = ((fingerprint(target.url), target.index) for target in targets)
+    return [(address, index) for address, index in found if address is not None]
+
+
+def fingerprint(url: str) -> int | None:
+    """Fingerprint of an address; None if it is none."""
+    try:
+        return urls.fingerprint(urls.parse(url))
+    except urls.BadURL:
+        return None
+
+
+SAME_AS = 26
+"""Place of `same_as` in a row."""
+
+
+def row(outcome: Outcome, record: Record | None, now: float) -> tuple[Any, ...]:
+    """The row of one target. What can be told from another column is left out: a row stays under 300 bytes."""
+    target, miss = outcome.target, outcome.miss
+    head = (target.index, target.url, miss and miss.reason.value, outcome.attempts, round(outcome.seconds, 3))
+    if miss is not None or record is None or outcome.picture is None:
+        assert miss is not None
+        told = (miss.status or None, miss.final_url or None, miss.detail[:_LONGEST_DETAIL], target.origin)
+        return (*head, now, *told, *(None,) * 10, fingerprint(target.url), *(None,) * 5, miss.same_as, None)
+    return (
+        *head,
+        record.fetched_at,
+        outcome.picture.fetched.status,
+        record.final_url if record.final_url != record.url else None,
+        None,
+        None,
+        record.file_name,
+        record.sha256,
+        record.digest if record.digest != record.sha256 else None,
+        record.width,
+        record.height,
+        record.original_width,
+        record.original_height,
+        record.format,
+        record.size,
+        record.content_type if record.content_type != "image/jpeg" else None,
+        fingerprint(target.url),
+        record.etag or None,
+        None if record.etag else record.last_modified or None,  # the ETag is enough (RFC 9110 13.1.3)
+        record.frames if record.frames != 1 else None,
+        outcome.picture.likeness.pixels,
+        signed(outcome.picture.likeness.look),
+        None,
+        _more(record),
+    )
