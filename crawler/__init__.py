@@ -9,6 +9,7 @@
 #   store state report               files, journal, counters
 #   ports                            what the pipeline needs from each part: the only seam
 #   settings picture_settings checks  what a run can be told, and what its values must be
+#   progress                         how a run is going, and how it ended
 #   model urls batcher               values, addresses, a thread that works in batches
 #   dimensions signatures            what the first bytes of a file say
 #   errors clock disk                the error tree, time, what a file system refuses
@@ -36,12 +37,12 @@ if TYPE_CHECKING:
     from crawler.model import Miss as Miss
     from crawler.model import Outcome as Outcome
     from crawler.model import Picture as Picture
-    from crawler.model import Progress as Progress
     from crawler.model import Reason as Reason
     from crawler.model import Sample as Sample
-    from crawler.model import Summary as Summary
     from crawler.model import Target as Target
     from crawler.picture_settings import ProcessSettings as ProcessSettings
+    from crawler.progress import Progress as Progress
+    from crawler.progress import Summary as Summary
     from crawler.settings import FetchSettings as FetchSettings
     from crawler.settings import FrontierSettings as FrontierSettings
     from crawler.settings import InputSettings as InputSettings
@@ -57,8 +58,9 @@ _HOMES = {
         "CrawlerError", "InputChanged", "InputError", "InputMissing", "JournalError", "MissingExtra",
         "NotARun", "RunLocked", "SettingsChanged", "SettingsError", "StoreError", "WorkersFailed",
     ),
-    "crawler.model": ("Miss", "Outcome", "Picture", "Progress", "Reason", "Sample", "Summary", "Target"),
+    "crawler.model": ("Miss", "Outcome", "Picture", "Reason", "Sample", "Target"),
     "crawler.picture_settings": ("ProcessSettings",),
+    "crawler.progress": ("Progress", "Summary"),
     "crawler.settings": (
         "FetchSettings", "FrontierSettings", "InputSettings", "ReportSettings",
         "Settings", "StateSettings", "StoreSettings",

@@ -22,10 +22,11 @@ from crawler.frontier.host import Rules
 from crawler.frontier.hosts import HostFrontier
 from crawler.inputs.mailbox import Mailbox
 from crawler.inputs.targets import Targets
-from crawler.model import Outcome, Progress, Summary
+from crawler.model import Outcome
 from crawler.pipeline import Deliver, Pipeline
 from crawler.ports import Frontier, Journal, RobotsMemory, Source, Spill, Store
 from crawler.process.pool import WorkerPool
+from crawler.progress import Progress, Summary
 from crawler.report.counters import Counters
 from crawler.settings import ProcessSettings, Settings
 from crawler.state.journal import FolderJournal

@@ -14,7 +14,7 @@ from typing import Protocol
 from rich.console import Console
 
 from crawler.api import Crawler
-from crawler.model import Progress, Summary
+from crawler.progress import Progress, Summary
 from crawler.report.lines import LineProgress
 from crawler.report.summary import print_summary
 from crawler.report.terminal import TerminalProgress

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from crawler.model import MissExample, Outcome, Reason
+from crawler.model import Outcome, Reason
+from crawler.progress import MissExample
 
 
 class Counters:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TextIO
 
-from crawler.model import Progress
+from crawler.progress import Progress
 from crawler.report.rates import RateWindow, bottleneck, clock_face, reasons_line
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from crawler.model import Progress
+from crawler.progress import Progress
 
 WINDOW = 10.0
 """Seconds that a rate looks back."""

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from crawler.model import Summary
+from crawler.progress import Summary
 from crawler.report.rates import clock_face
 
 

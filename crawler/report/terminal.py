@@ -8,7 +8,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from crawler.model import Progress
+from crawler.progress import Progress
 from crawler.report.rates import RateWindow, bottleneck, clock_face, reasons_line
 
 

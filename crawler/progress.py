@@ -1,0 +1,93 @@
+"""How a run is going, and how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from crawler.model import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """The state of a run at one moment, for progress displays and callbacks.
+
+    Attributes:
+        total: targets in the input, None while it is not known.
+        done: stored + skipped + missed.
+        fetching, processing, storing: targets that are in or wait for that stage; the longest is the bottleneck.
+        waiting: targets read from the input that wait for their turn: a free slot, their host, or a retry.
+        bytes_fetched, bytes_stored: sums so far.
+        reasons: misses by reason.
+        seconds: since the start.
+    """
+
+    total: int | None
+    done: int
+    stored: int
+    skipped: int
+    missed: int
+    waiting: int
+    fetching: int
+    processing: int
+    storing: int
+    bytes_fetched: int
+    bytes_stored: int
+    reasons: Mapping[Reason, int]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class MissExample:
+    """One target of a reason, to show what the reason means here."""
+
+    url: str
+    origin: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """How a run ended.
+
+    Attributes:
+        targets: positions of the input that this run came to: stored + skipped + missed.
+        stored: by this run; `skipped`: already settled by an earlier run in the same folder.
+        reasons: misses of this run by reason name, most frequent first.
+        ended: `finished`; `stopped` if it was asked to stop before its input was done.
+        peak_body_bytes: the most bytes of bodies held at once, from first read to end of processing.
+    """
+
+    targets: int
+    stored: int
+    skipped: int
+    missed: int
+    reasons: Mapping[str, int]
+    examples: Mapping[str, MissExample]
+    seconds: float
+    bytes_fetched: int
+    bytes_stored: int
+    output: str
+    ended: Literal["finished", "stopped"] = "finished"
+    peak_body_bytes: int = 0
+
+    @property
+    def images_per_second(self) -> float:
+        return self.stored / self.seconds if self.seconds > 0 else 0.0
+
+    def as_json(self) -> dict[str, Any]:
+        """The summary as one JSON-ready object; a stable interface for scripts."""
+        return {
+            "targets": self.targets,
+            "stored": self.stored,
+            "skipped": self.skipped,
+            "missed": self.missed,
+            "reasons": dict(self.reasons),
+            "seconds": round(self.seconds, 3),
+            "images_per_second": round(self.images_per_second, 2),
+            "bytes_fetched": self.bytes_fetched,
+            "bytes_stored": self.bytes_stored,
+            "output": self.output,
+            "ended": self.ended,
+        }
