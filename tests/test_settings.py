@@ -267,3 +267,52 @@ def test_a_wrong_setting_is_an_error_of_this_package_and_a_value_error() -> None
         FetchSettings(timeout=-1)
     with pytest.raises(ValueError, match="--timeout"):
         FetchSettings(timeout=-1)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("variant", "thumb", "NAME:SIZE"),
+        ("variant", "1st:10", "NAME:SIZE"),
+        ("variant", "thumb:0", "1 to 65535"),
+        ("variant", "thumb:10x65536", "1 to 65535"),
+        ("variant", "thumb:10:crop", "inside, outside, cover"),
+        ("variant", "thumb:10:cover:bmp", "jpeg, png, webp, avif, gif"),
+        ("variant", "thumb:10:cover:original", "jpeg, png, webp, avif, gif"),
+        ("variant", ("a:10", "a:20"), "a given more than once"),
+        ("keep", "exif,gps", "gps given, must be some of exif, icc, xmp"),
+        ("keep", 5, "some of exif, icc, xmp"),
+        ("formats", "jpeg,svg", "svg given, must be some of jpeg, png"),
+        ("formats", "", "nothing given"),
+        ("transform", "module", "package.module:function"),
+        ("transform", "module:", "package.module:function"),
+        ("transform", "a b:c", "package.module:function"),
+        ("transform", lambda picture: picture, "package.module:function"),
+        ("verify_hash", 5, "name of a column"),
+        ("url_column", "", "name of a column"),
+    ],
+    ids=repr,
+)
+def test_what_is_written_in_a_form_of_its_own_is_told_that_form(name: str, value: object, told: str) -> None:
+    assert told in refused(**{name: value})
+
+
+def test_a_variant_says_what_differs_from_the_main_picture() -> None:
+    settings = Settings.of(encode="webp", variant=("small:64", "wide:640x360:cover", "icon:32:contain:png")).process
+    assert [(one.label, one.box, one.fit, one.encode) for one in settings.outputs] == [
+        ("", (512, 512), "inside", "webp"),
+        ("small", (64, 64), "inside", "webp"),
+        ("wide", (640, 360), "cover", "webp"),
+        ("icon", (32, 32), "contain", "png"),
+    ]
+
+
+def test_variants_are_refused_where_bytes_are_kept_as_they_came() -> None:
+    with pytest.raises(SettingsError, match="--variant: cannot be made with --encode original"):
+        Settings.of(encode="original", variant="thumb:64:cover:webp")
+
+
+def test_no_strip_keeps_everything() -> None:
+    assert Settings.of().process.kept == frozenset()
+    assert Settings.of(keep="exif, XMP").process.kept == {"exif", "xmp"}
+    assert Settings.of(strip=False).process.kept == {"exif", "icc", "xmp"}
