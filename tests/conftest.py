@@ -33,8 +33,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    if any(item.nodeid.endswith("test_mypy_strict_finds_nothing") for item in session.items):
+    """What takes long and needs nobody else begins now: most tests leave a core idle."""
+    if session.config.option.collectonly:
+        return
+    files = {item.nodeid.partition("::")[0] for item in session.items}
+    if "tests/test_house.py" in files:
         checkers.start()
+    if "tests/test_corpus.py" in files and (CASES.parent / "corpus").is_dir():
+        sys.modules["tests.test_corpus"].judging()
 
 
 def pytest_sessionfinish() -> None:

@@ -364,10 +364,11 @@ def test_bad_addresses_are_settled_like_all_others(tmp_path: Path) -> None:
 
 
 async def test_a_run_that_is_over_before_its_workers_are_up_leaves_none_behind(tmp_path: Path) -> None:
+    before = set(multiprocessing.active_children())  # of other tests
     for number in range(8):
         summary = await crawl(Settings.of(["http://127.0.0.1:9/"], output=str(tmp_path / str(number)), workers=2))
         assert summary.reasons == {"blocked_address": 1}
-        assert multiprocessing.active_children() == []
+        assert set(multiprocessing.active_children()) <= before
 
 
 def test_an_empty_input_is_no_error(tmp_path: Path) -> None:

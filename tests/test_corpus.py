@@ -185,6 +185,7 @@ def on_white(image: Any) -> Pixels:
 
 def serve(pipe: Connection, folder: str) -> None:
     """A process that is told one file after the other; set up as a worker is, so that the same limits hold."""
+    os.nice(10)
     spawned: list[str] = []
     sys.addaudithook(lambda event, _: spawned.append(event) if event in SPAWNING else None)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libtiff says there what it thinks of every broken file
@@ -270,7 +271,18 @@ def of_class(*names: str) -> dict[str, Row]:
 
 @pytest.fixture(scope="module")
 def verdicts() -> Mapping[str, Verdict]:
-    """All files but the bombs, by two processes; the costly ones first, so that both end at the same time."""
+    """What came of all files but the bombs."""
+    threads, found = judging()
+    for thread in threads:
+        thread.join()
+    return found
+
+
+@functools.cache
+def judging() -> tuple[list[threading.Thread], dict[str, Verdict]]:
+    """All files but the bombs, by two processes; the costly ones first, so that both end at the same time. The session
+    begins with it: many tests leave a core idle.
+    """
     folder = third_party("corpus") / "images"
     waiting = sorted(rows().values(), key=lambda row: -row["pillow"].get("ms", 0))
     queue = iter([row for row in waiting if row["cls"] != "bomb"])
@@ -290,9 +302,7 @@ def verdicts() -> Mapping[str, Verdict]:
     threads = [threading.Thread(target=run, name="corpus") for _ in range(2)]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
-    return found
+    return threads, found
 
 
 def frames_expected(row: Row) -> int:
