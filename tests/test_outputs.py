@@ -26,7 +26,7 @@ from crawler.model import Companion, Fetched, Picture, Target
 from crawler.store.files import FileStore
 from crawler.verify import fault_lines, verify
 from tests.cli import as_flags, counts, crawler, metadata, pictures, started, wait_until
-from tests.servers.validators import Page, Validators, running_validators
+from tests.servers.validators import Page, Pages, Validators, listed, running_validators
 from tests.test_kill import metadata as told
 from tests.test_kill import state_files, tree
 
@@ -64,12 +64,7 @@ def with_exif() -> bytes:
     return flat(1, "JPEG", quality=95, exif=exif)
 
 
-class Pages(dict[str, Page]):
-    """What every path holds; what is not named is not there."""
-
-    def __call__(self, host: str, path: str) -> Page:
-        return self.get(path, Page(b"", "text/plain", status=404))
-
+class Held(Pages):
     def hold(self, bodies: Mapping[str, bytes], draw: random.Random | None = None) -> None:
         """These pictures, each with a tag that belongs to its bytes, at once or after a moment that is drawn."""
         for name, data in bodies.items():
@@ -77,21 +72,15 @@ class Pages(dict[str, Page]):
             self[f"/{name}"] = Page(data, etag=f'"{hashlib.md5(data).hexdigest()}"', wait=wait)
 
 
-@pytest.fixture
-def site() -> Iterator[Validators]:
-    with running_validators(Pages()) as server:
-        yield server
-
-
-def pages(site: Validators) -> Pages:
-    assert isinstance(site.holds, Pages)
+def pages(site: Validators) -> Held:
+    assert isinstance(site.holds, Held)
     return site.holds
 
 
-def listed(site: Validators, folder: Path, names: Sequence[str]) -> Path:
-    path = folder / "urls.txt"
-    path.write_text("".join(f"{site.url(name)}\n" for name in names))
-    return path
+@pytest.fixture
+def site() -> Iterator[Validators]:
+    with running_validators(Held()) as server:
+        yield server
 
 
 def run(urls: Path, output: Path, **more: Any) -> Summary:
@@ -177,7 +166,7 @@ BODIES = {
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
     home = tmp_path_factory.mktemp("made")
-    with running_validators(Pages()) as site:
+    with running_validators(Held()) as site:
         pages(site).hold(BODIES)
         urls, output = listed(site, home, list(BODIES)), home / "out"
         words = [*as_flags({name: value for name, value in RICH.items() if name != "variant"})]

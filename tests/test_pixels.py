@@ -1338,14 +1338,18 @@ def test_what_stands_between_the_frames_of_a_gif_changes_nothing(extra: bytes) -
             assert_same(weighted(one), weighted(other), EXACT)
 
 
-def test_a_disposal_that_is_not_said_is_not_that_of_the_frame_before() -> None:
-    """0 in the graphic control extension: nothing has to be done, as every browser has it."""
-    parts = [
+def one_cleared_of_four() -> list[Part]:
+    return [
         Part(colour_part(WIDE, HIGH, 1)),
         Part(colour_part(16, 10, 2), 4, 3, after="clear"),
         Part(colour_part(16, 10, 3), 24, 3),
         Part(colour_part(8, 8, 4), 0, 24),
     ]
+
+
+def test_a_disposal_that_is_not_said_is_not_that_of_the_frame_before() -> None:
+    """0 in the graphic control extension: nothing has to be done, as every browser has it."""
+    parts = one_cleared_of_four()
     body = gif_file(parts, WIDE, HIGH, disposals=(1, 2, 0, 0))
     expected = composed(parts, WIDE, HIGH)
     found = frames_of(picture_of(body, frames="all", fit="none", encode="png").data)
@@ -1355,12 +1359,7 @@ def test_a_disposal_that_is_not_said_is_not_that_of_the_frame_before() -> None:
 
 
 def test_a_frame_without_a_control_block_has_none_of_the_frame_before() -> None:
-    parts = [
-        Part(colour_part(WIDE, HIGH, 1)),
-        Part(colour_part(16, 10, 2), 4, 3, after="clear"),
-        Part(colour_part(16, 10, 3), 24, 3),
-        Part(colour_part(8, 8, 4), 0, 24),
-    ]
+    parts = one_cleared_of_four()
     whole = gif_file(parts, WIDE, HIGH)
     pieces = whole.split(b"!\xf9\x04")
     bare = b"!\xf9\x04".join(pieces[:3]) + pieces[3][5:] + b"!\xf9\x04" + pieces[4]

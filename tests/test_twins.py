@@ -32,7 +32,7 @@ from crawler.verify import verify
 from tests.cli import Running, as_flags, check_agreement, counts, crawler, metadata, started, wait_until
 from tests.processed import picture_of
 from tests.servers import pictures as painted
-from tests.servers.validators import Page, Validators, running_validators
+from tests.servers.validators import Page, Pages, Validators, listed, running_validators
 
 LIMIT = 30.0
 PLAIN: dict[str, Any] = {"allow_private": True, "retries": 0, "workers": 1, "size": 48}
@@ -53,31 +53,20 @@ def decoded(data: bytes) -> Image.Image:
     return picture
 
 
-class Pages(dict[str, Page]):
-    """What every path holds; what is not named is not there."""
-
-    def __call__(self, host: str, path: str) -> Page:
-        return self.get(path, Page(b"", "text/plain", status=404))
-
+class Held(Pages):
     def hold(self, bodies: Mapping[str, bytes]) -> None:
         self.update({f"/{name}": Page(body) for name, body in bodies.items()})
 
 
-@pytest.fixture
-def site() -> Iterator[Validators]:
-    with running_validators(Pages()) as server:
-        yield server
-
-
-def pages(site: Validators) -> Pages:
-    assert isinstance(site.holds, Pages)
+def pages(site: Validators) -> Held:
+    assert isinstance(site.holds, Held)
     return site.holds
 
 
-def listed(site: Validators, folder: Path, names: Sequence[str]) -> Path:
-    path = folder / "urls.txt"
-    path.write_text("".join(f"{site.url(name)}\n" for name in names))
-    return path
+@pytest.fixture
+def site() -> Iterator[Validators]:
+    with running_validators(Held()) as server:
+        yield server
 
 
 def run(urls: Path, output: Path, **more: Any) -> Summary:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from tests.servers.dns import LIMIT, Listener, serving
@@ -41,6 +42,13 @@ class Page:
 NOT_THERE: Final = Page(b"no such page", "text/plain", status=404)
 
 Holds: TypeAlias = Callable[[str, str], Page]
+
+
+class Pages(dict[str, Page]):
+    """What every path of every host holds; what is not named is not there."""
+
+    def __call__(self, host: str, path: str) -> Page:
+        return self.get(path, NOT_THERE)
 
 
 @dataclass(frozen=True)
@@ -82,6 +90,13 @@ class Validators:
     def reset(self) -> None:
         """Forget the log."""
         self.entries.clear()
+
+
+def listed(site: Validators, folder: Path, names: Sequence[str]) -> Path:
+    """A list with the addresses of these paths."""
+    path = folder / "urls.txt"
+    path.write_text("".join(f"{site.url(name)}\n" for name in names))
+    return path
 
 
 @contextlib.contextmanager
