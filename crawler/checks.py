@@ -17,6 +17,8 @@ _FRACTIONS = (
 )  # fmt: skip
 
 
+LONGEST = 10_000_000
+"""Seconds, four months: timers of the system take no more than some years."""
 NAME_FIELDS = ("index", "folder", "host", "stem", "sha256", "width", "height")
 
 
@@ -74,10 +76,15 @@ def check_colour(settings: Any, name: str) -> None:
         raise SettingsError(name, f"{given!r} given, must be a colour: a name such as black, or #rrggbb") from None
 
 
-def check_heif() -> None:
+def has_heif() -> bool:
+    """True if what reads HEIF is installed."""
     from importlib.util import find_spec
 
-    if find_spec("pillow_heif") is None:
+    return find_spec("pillow_heif") is not None
+
+
+def check_heif() -> None:
+    if not has_heif():
         raise MissingExtra("formats", 'pillow-heif is not installed: python -m pip install "crawler[heif]"')
 
 

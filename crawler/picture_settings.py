@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any, Literal, get_args
 
 from crawler.checks import (
+    LONGEST,
     check_choice,
     check_choices,
     check_colour,
@@ -42,7 +43,6 @@ EXTRA_FORMATS = ("heif",)
 ANIMATED = ("webp", "gif", "png")
 """Formats that hold all frames in one file."""
 
-_LONGEST = 10_000_000  # seconds, four months: timers of the system take no more than some years
 _NEAR = 4
 _FARTHEST = 10
 _VARIANT = re.compile(r"(?P<name>[A-Za-z][\w-]{0,31}):(?P<size>\d+(?:x\d+)?)(?::(?P<fit>\w+))?(?::(?P<encode>\w+))?")
@@ -162,7 +162,7 @@ class ProcessSettings:
             raise SettingsError("verify_hash", f"{self.verify_hash!r} given, must be the name of a column")
         check_function(self, "transform")
         check_range(self, "workers", 0, 1024)
-        check_range(self, "process_timeout", 0.01, _LONGEST)
+        check_range(self, "process_timeout", 0.01, LONGEST)
         check_range(self, "worker_memory", 256 * MB)
 
     @property
@@ -253,7 +253,7 @@ class ProcessSettings:
         object.__setattr__(self, "variant", tuple(given))
         if self.variant and self.encode == "original":
             raise SettingsError("variant", "cannot be made with --encode original, which stores bytes as they came")
-        labels = [self._variant(one).label for one in self.variant]
+        labels = [output.label for output in self.outputs]
         if repeated := {label for label in labels if labels.count(label) > 1}:
             raise SettingsError(
                 "variant", f"{', '.join(sorted(repeated))} given more than once: a name is for one variant"

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
 from crawler.checks import (
+    LONGEST,
     check_address,
     check_ascii,
     check_choice,
@@ -37,8 +38,6 @@ StoreFormat = Literal["files", "none"]
 Resolver = Literal["system", "aiodns"]
 RETRY_CHOICES = ("later", "all", *(reason.value for reason in Reason))
 DEFAULT_NAME = "{folder}/{index:08d}"
-
-_LONGEST = 10_000_000  # seconds, four months: timers of the system take no more than some years
 
 
 @dataclass(frozen=True)
@@ -90,13 +89,13 @@ class FrontierSettings:
     def __post_init__(self) -> None:
         check_range(self, "concurrency", 1, 65_536)
         check_range(self, "per_host", 0)
-        check_range(self, "delay", 0, _LONGEST)
+        check_range(self, "delay", 0, LONGEST)
         check_range(self, "rate", 0)
-        check_range(self, "max_wait", 0, _LONGEST)
+        check_range(self, "max_wait", 0, LONGEST)
         check_switch(self, "adapt")
         check_range(self, "retries", 0, 100)
-        if self.rate and 1 / self.rate > _LONGEST:
-            raise SettingsError("rate", f"{self.rate!r} given, must be 0 or at least {1 / _LONGEST:g}")
+        if self.rate and 1 / self.rate > LONGEST:
+            raise SettingsError("rate", f"{self.rate!r} given, must be 0 or at least {1 / LONGEST:g}")
 
     @property
     def gap(self) -> float:
@@ -154,8 +153,8 @@ class FetchSettings:
     """Bytes of bodies held at once, from the first byte to the end of processing; fetching waits when it is spent."""
 
     def __post_init__(self) -> None:
-        check_range(self, "timeout", 0.001, _LONGEST)
-        check_range(self, "connect_timeout", 0.001, _LONGEST)
+        check_range(self, "timeout", 0.001, LONGEST)
+        check_range(self, "connect_timeout", 0.001, LONGEST)
         check_range(self, "min_speed", 0)
         check_range(self, "max_bytes", 1)
         check_range(self, "memory", 1 * MB)
@@ -232,7 +231,7 @@ class ReportSettings:
     """Seconds between two lines of progress where there is no terminal."""
 
     def __post_init__(self) -> None:
-        check_range(self, "progress_every", 0.05, _LONGEST)
+        check_range(self, "progress_every", 0.05, LONGEST)
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ import asyncio
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import Literal
 
+from crawler.checks import has_heif
 from crawler.errors import RunLocked
 from crawler.model import Fetched, Miss, Record, Target
 from crawler.picture_settings import EXTRA_FORMATS, FORMATS, ProcessSettings
@@ -66,7 +66,7 @@ async def verify(folder: Path, repair: bool = False) -> Checked:
 
 def _formats() -> tuple[str, ...]:
     """All formats that can be opened here."""
-    return (*FORMATS, *(EXTRA_FORMATS if find_spec("pillow_heif") else ()))
+    return (*FORMATS, *(EXTRA_FORMATS if has_heif() else ()))
 
 
 @dataclass(frozen=True, slots=True)

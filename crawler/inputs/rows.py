@@ -30,7 +30,12 @@ _PASSWORD = re.compile(r"(?<=//)[^/\s@]*(?=@)")
 
 def is_table(source: str) -> bool:
     """True if the ending of a file says that it holds rows."""
-    return Path(source).suffix.lower() in (*_DIALECTS, *_LINES)
+    return _delimiter(source) is not None or Path(source).suffix.lower() in _LINES
+
+
+def _delimiter(source: str) -> str | None:
+    """What stands between the cells of a row; None if the file has no such rows."""
+    return _DIALECTS.get(Path(source).suffix.lower())
 
 
 def check_columns(source: str, url_column: str, needed: str = "") -> None:
@@ -39,7 +44,7 @@ def check_columns(source: str, url_column: str, needed: str = "") -> None:
     Raises:
         SettingsError: one is missing. InputError: the file cannot be read.
     """
-    if Path(source).suffix.lower() not in _DIALECTS:
+    if _delimiter(source) is None:
         return
     with _reading(source), closing(_Table(source)) as table:
         for setting, name in (("url_column", url_column), ("verify_hash", needed)):
@@ -55,7 +60,7 @@ async def read_rows(source: str, url_column: str) -> AsyncIterator[list[Entry]]:
     Raises:
         InputError: the file cannot be read.
     """
-    rows = (_separated if Path(source).suffix.lower() in _DIALECTS else _json_lines)(source, url_column)
+    rows = (_separated if _delimiter(source) else _json_lines)(source, url_column)
     try:
         while batch := await asyncio.to_thread(_pulled, source, rows):
             yield batch
@@ -83,7 +88,7 @@ class _Table:
 
     def __init__(self, source: str) -> None:
         self._file = open(source, encoding="utf-8-sig", errors="replace", newline="")  # noqa: PTH123, SIM115
-        self.reader = csv.reader(_lines(self._file), delimiter=_DIALECTS[Path(source).suffix.lower()])
+        self.reader = csv.reader(_lines(self._file), delimiter=_delimiter(source) or ",")
         self.names = [name.strip() for name in next(self.reader, [])]
 
     def close(self) -> None:

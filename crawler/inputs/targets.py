@@ -42,16 +42,17 @@ class Targets:
         sources = self._settings.sources
         if isinstance(sources, tuple | list):
             for source in sources:
-                table = isinstance(source, str) and is_table(source) and not _is_address(source)
+                listed = not _is_address(source) and source != "-"
+                table = listed and is_table(source)
                 if needed and isinstance(source, str) and not table:
                     raise SettingsError(
                         "verify_hash",
                         f"{source[:100]} has no columns; give a table (.csv, .tsv, .jsonl), or rows from Python",
                     )
-                if not _is_address(source) and source != "-":
+                if listed:
                     _check(source)
-                    if is_table(source):
-                        check_columns(source, self._settings.url_column, needed)
+                if table:
+                    check_columns(source, self._settings.url_column, needed)
 
     @property
     def total(self) -> int | None:

@@ -10,13 +10,11 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from io import BytesIO
 
 from PIL import Image, ImageFile
 
 from crawler.model import Reason
-from crawler.process.colour import simple
-from crawler.process.decode import BROKEN, Refused, mend_clear, refused
+from crawler.process.decode import Refused, decoded_part
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _SHARED = (b"PLTE", b"tRNS")
@@ -42,10 +40,8 @@ def composed(data: bytes, size: tuple[int, int], count: int, most_pixels: int) -
     """The first `count` frames as a viewer shows them, in RGBA, and for how many milliseconds.
 
     Raises:
-        Refused: a frame is missing, broken, or lies outside the canvas, or all together have more than `most_pixels`.
+        Refused: a frame is missing, broken, or lies outside the canvas.
     """
-    if size[0] * size[1] * count > most_pixels:
-        raise Refused(Reason.TOO_MANY_PIXELS, f"{count} frames of {size[0]}x{size[1]}, {most_pixels} pixels allowed")
     head, shared, parts = _parts(data, count)
     canvas = Image.new("RGBA", size)
     for number in range(count):
@@ -59,7 +55,7 @@ def composed(data: bytes, size: tuple[int, int], count: int, most_pixels: int) -
         if not part.width or not part.height or box[2] > size[0] or box[3] > size[1]:
             raise Refused(Reason.DECODE, f"frame {number + 1} lies outside the picture")
         before = canvas.crop(box)
-        frame = _decoded(head, shared, part)
+        frame = _decoded(head, shared, part, most_pixels)
         canvas.paste(Image.alpha_composite(before, frame) if part.blend == _OVER else frame, place)
         yield canvas.copy(), part.milliseconds
         if part.dispose == _BACKGROUND or (part.dispose == _PREVIOUS and number == 0):
@@ -100,17 +96,11 @@ def _in_order(number: int, before: int) -> int:
     return number
 
 
-def _decoded(head: bytes, shared: bytes, part: _Part) -> Image.Image:
+def _decoded(head: bytes, shared: bytes, part: _Part, most_pixels: int) -> Image.Image:
     size = struct.pack(">II", part.width, part.height)
     data = _chunk(b"IDAT", b"".join(part.data))
     whole = _SIGNATURE + _chunk(b"IHDR", size + head[8:]) + shared + data + _chunk(b"IEND", b"")
-    try:
-        with Image.open(BytesIO(whole), formats=("PNG",)) as picture:
-            mend_clear(picture, whole)
-            picture.load()
-            return simple(picture, []).convert("RGBA")
-    except BROKEN as error:
-        raise refused(error) from None
+    return decoded_part(whole, "PNG", most_pixels)
 
 
 def _chunk(kind: bytes, body: bytes) -> bytes:

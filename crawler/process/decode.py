@@ -25,6 +25,7 @@ from PIL import (  # the plugins are named so that a worker loads these and not 
 )
 
 from crawler.model import Reason
+from crawler.process.colour import simple
 from crawler.signatures import sniff
 
 PLUGINS = (
@@ -95,14 +96,38 @@ def open_picture(data: bytes, formats: tuple[str, ...], max_pixels: int) -> Imag
         raise _unidentified(data, formats) from None
     except BROKEN as error:
         raise refused(error) from None
-    width, height = picture.size
-    if width * height > max_pixels:
-        raise Refused(Reason.TOO_MANY_PIXELS, f"{width}x{height} is {width * height} pixels, {max_pixels} allowed")
-    mend_clear(picture, data)
+    check_size(*picture.size, max_pixels)
+    _mend_clear(picture, data)
     return picture
 
 
-def mend_clear(picture: Image.Image, data: bytes) -> None:
+def check_size(width: int, height: int, max_pixels: int) -> None:
+    """Raises Refused if a picture of this size has more than `max_pixels`."""
+    if width * height > max_pixels:
+        raise Refused(Reason.TOO_MANY_PIXELS, f"{width}x{height} is {width * height} pixels, {max_pixels} allowed")
+
+
+def check_sum(frames: int, pixels: int, max_pixels: int) -> None:
+    """Raises Refused if so many frames have more than `max_pixels` together."""
+    if pixels > max_pixels:
+        raise Refused(Reason.TOO_MANY_PIXELS, f"{frames} frames are {pixels} pixels, {max_pixels} allowed")
+
+
+def decoded_part(data: bytes, format: str, max_pixels: int) -> Image.Image:
+    """A frame of an animation that was made a file of its own, in RGBA.
+
+    Raises:
+        Refused: it is broken.
+    """
+    with open_picture(data, (format,), max_pixels) as picture:
+        load(picture)
+        try:
+            return simple(picture, []).convert("RGBA")
+        except BROKEN as error:
+            raise refused(error) from None
+
+
+def _mend_clear(picture: Image.Image, data: bytes) -> None:
     """Bring the clear colour of a PNG (tRNS) to the 8 bits to which Pillow brings the pixels, but not that colour."""
     clear = picture.info.get("transparency")
     if picture.format != "PNG" or clear is None or data[12:16] != b"IHDR":

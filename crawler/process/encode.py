@@ -49,11 +49,8 @@ def encode(
         frames = [frame.convert("RGBA" if any("A" in one.mode for one in frames) else "RGB") for frame in frames]
     if encode == "gif" and frames[0].mode in ("LA", "RGBA"):
         frames = [_with_palette(frame) for frame in frames]
-        options = options | {
-            "transparency": _CLEAR,
-            "disposal": 2,
-            "optimize": False,
-        }  # or what was before shows through
+        # Every frame clears what was before it, or that shows through.
+        options = options | {"transparency": _CLEAR, "disposal": 2, "optimize": False}
     out = BytesIO()
     if len(frames) > 1 and timing is not None:
         options = options | _played(frames, encode, timing)
@@ -81,7 +78,7 @@ def _played(frames: list[Image.Image], encode: Encode, timing: Timing) -> dict[s
     told: dict[str, Any] = {"save_all": True, "append_images": frames[1:], "duration": durations}
     if encode == "gif":
         if timing.plays != 1:
-            told["loop"] = max(0, timing.plays - 1) if timing.plays else 0
+            told["loop"] = max(0, timing.plays - 1)
     else:
         told["loop"] = min(timing.plays, 65_535)
     return told

@@ -9,9 +9,8 @@ from struct import error as StructError  # noqa: N812
 
 from PIL import GifImagePlugin, Image, ImageFile
 
-from crawler.model import Reason
 from crawler.process import apng, gif
-from crawler.process.decode import BROKEN, Refused, load, refused
+from crawler.process.decode import BROKEN, Refused, check_sum, load, refused
 from crawler.process.headers import check_tiff
 
 _TIMED = ("GIF", "WEBP", "PNG", "AVIF")
@@ -20,7 +19,6 @@ pictures of an ICO or MPO are sizes and views of one.
 """
 _MOST_PAGES = 65_536
 _MOST_PLAYS = 65_535  # as many as a WebP can be told
-_LONGEST = 10 * 60 * 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +65,7 @@ def frames_of(
     aside = animated and bool(getattr(picture, "default_image", False))
     if (picture.format in ("PNG", "GIF") and count > 1) or aside or _leaves_some_clear(picture):
         for frame, milliseconds in compose(body, picture.size, count, most_pixels):
-            yield _without_alpha(frame), min(milliseconds, _LONGEST)
+            yield _without_alpha(frame), milliseconds
         return
     pixels = 0
     for number in range(count):
@@ -80,8 +78,7 @@ def frames_of(
                 raise
             check_tiff(picture, most_pixels)
         pixels += picture.width * picture.height
-        if pixels > most_pixels:
-            raise Refused(Reason.TOO_MANY_PIXELS, f"{number + 1} frames are {pixels} pixels, {most_pixels} allowed")
+        check_sum(number + 1, pixels, most_pixels)
         load(picture)
         yield picture, _duration(picture)
 
@@ -135,4 +132,4 @@ def _seek(picture: Image.Image, number: int) -> None:
 
 def _duration(picture: Image.Image) -> int:
     told = picture.info.get("duration") or 0
-    return max(0, min(round(told), _LONGEST)) if isinstance(told, int | float) else 0
+    return max(0, round(told)) if isinstance(told, int | float) else 0

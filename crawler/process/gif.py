@@ -9,12 +9,11 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from io import BytesIO
 
 from PIL import Image, ImageFile
 
 from crawler.model import Reason
-from crawler.process.decode import BROKEN, Refused, refused
+from crawler.process.decode import Refused, check_sum, decoded_part
 
 _EXTENSION, _DESCRIPTOR, _TRAILER = 0x21, 0x2C, 0x3B
 _CONTROL = 0xF9
@@ -58,13 +57,12 @@ def composed(data: bytes, size: tuple[int, int], count: int, most_pixels: int) -
                 return  # what there is will do
             raise Refused(Reason.TRUNCATED, f"frame {number + 1} of {count} is missing")
         pixels += part.width * part.height
-        if pixels > most_pixels:
-            raise Refused(Reason.TOO_MANY_PIXELS, f"{number + 1} frames are {pixels} pixels, {most_pixels} allowed")
+        check_sum(number + 1, pixels, most_pixels)
         # What lies outside the canvas is not seen.
         box = part.left, part.top, min(size[0], part.left + part.width), min(size[1], part.top + part.height)
         box = min(box[0], box[2]), min(box[1], box[3]), box[2], box[3]
         before = canvas.crop(box)
-        frame = _decoded(data[:6], colours, part).crop((0, 0, *before.size))
+        frame = _decoded(data[:6], colours, part, most_pixels).crop((0, 0, *before.size))
         canvas.paste(frame, box[:2], frame)
         yield canvas.copy(), part.milliseconds
         if part.dispose == _CLEARED:
@@ -102,7 +100,7 @@ def _after_blocks(data: bytes, at: int) -> int:
     return at + 1
 
 
-def _decoded(signature: bytes, colours: bytes, part: _Part) -> Image.Image:
+def _decoded(signature: bytes, colours: bytes, part: _Part, most_pixels: int) -> Image.Image:
     """The picture of one part.
 
     Args:
@@ -114,9 +112,4 @@ def _decoded(signature: bytes, colours: bytes, part: _Part) -> Image.Image:
     size = struct.pack("<HH", part.width, part.height)
     control = b"\x21\xf9\x04" + part.control[:4] + b"\0" if len(part.control) >= 4 else b""
     whole = signature + size + screen + control + b"\x2c\0\0\0\0" + size + part.data + b"\x3b"
-    try:
-        with Image.open(BytesIO(whole), formats=("GIF",)) as picture:
-            picture.load()
-            return picture.convert("RGBA")
-    except BROKEN as error:
-        raise refused(error) from None
+    return decoded_part(whole, "GIF", most_pixels)

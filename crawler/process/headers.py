@@ -11,7 +11,7 @@ from PIL import Image, TiffImagePlugin
 
 from crawler.dimensions import box, dimensions
 from crawler.model import Reason
-from crawler.process.decode import Refused
+from crawler.process.decode import Refused, check_size
 
 _MOST_PARTS = 1024
 """Tiles of a JPEG 2000, items of an AVIF: far more than encoders make, and decoders take long over many."""
@@ -27,9 +27,8 @@ def check_head(data: bytes, max_pixels: int) -> None:
     """
     if data[4:8] == b"ftyp":
         size = dimensions(data)
-        if size is not None and size[0] * size[1] > max_pixels:
-            told = f"{size[0]}x{size[1]} is {size[0] * size[1]} pixels"
-            raise Refused(Reason.TOO_MANY_PIXELS, f"{told}, {max_pixels} allowed")
+        if size is not None:
+            check_size(*size, max_pixels)
         _check_parts("items", _items(data))
     elif data.startswith((b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")):
         _check_parts("tiles", _tiles(data))

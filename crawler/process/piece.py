@@ -20,7 +20,7 @@ from crawler.process.frames import Timing, count_frames, frames_of, is_timed, pl
 from crawler.process.geometry import Plan, Size, lying
 from crawler.process.headers import check_tiff
 from crawler.process.likeness import LOOKED_AT, look, pixel_hash
-from crawler.process.tags import exif_json, kept_tags
+from crawler.process.tags import exif_json, kept_blocks, tag_options
 from crawler.process.transform import background_of, busiest, planned, rendered, size_to_decode
 
 _MOST_NOTES = 8
@@ -245,9 +245,12 @@ class Piece:
     def _tags(self) -> dict[str, dict[str, Any]]:
         """By label: what of the source's metadata is written into an output."""
         found, own = {}, profile_of(self._picture)
+        blocks = {}
+        if any(output.encode != "gif" for output in self._orders.outputs):  # which holds none of it
+            blocks = kept_blocks(self._picture, self._settings.kept, self._notes)
         for output in self._orders.outputs:
             profile = own if self._keeps_profile(output, own) else None
-            found[output.label] = kept_tags(self._picture, self._settings.kept, output.encode, profile, self._notes)
+            found[output.label] = tag_options(blocks, output.encode, profile, self._notes)
         return found
 
     def _encode(

@@ -9,9 +9,8 @@ from typing import Any
 
 from PIL import ExifTags, Image, PngImagePlugin
 
-from crawler.process.decode import BROKEN, words
+from crawler.process.decode import BROKEN, ORIENTATION, words
 
-ORIENTATION = 0x0112
 _LEFT_OUT = {
     ORIENTATION,  # the stored pixels stand upright
     ExifTags.Base.ExifOffset, ExifTags.Base.GPSInfo, 0xA005,  # pointers to other blocks
@@ -44,25 +43,28 @@ def exif_json(picture: Image.Image, with_gps: bool, notes: list[str]) -> dict[st
         return {}
 
 
-def kept_tags(
-    picture: Image.Image, kept: frozenset[str], encode: str, profile: bytes | None, notes: list[str]
-) -> dict[str, Any]:
-    """What of a source is written into the stored picture, as the encoder of that format takes it.
-
-    Args:
-        profile: the ICC profile of the stored pixels; None if they are sRGB.
-    """
-    if encode == "gif":
-        return {}
+def kept_blocks(picture: Image.Image, kept: frozenset[str], notes: list[str]) -> dict[str, bytes]:
+    """EXIF and XMP of a source that are kept, without its orientation."""
     blocks: dict[str, bytes] = {}
     if "exif" in kept:
         blocks["exif"] = _upright_exif(picture, notes)
     xmp = picture.info.get("xmp")
     if "xmp" in kept and isinstance(xmp, bytes):
         blocks["xmp"] = _XMP_ORIENTATION.sub(b"", xmp)
-    blocks["icc_profile"] = profile or b""
+    return blocks
+
+
+def tag_options(blocks: dict[str, bytes], encode: str, profile: bytes | None, notes: list[str]) -> dict[str, Any]:
+    """What of a source is written into a stored picture, as the encoder of its format takes it.
+
+    Args:
+        blocks: from `kept_blocks`.
+        profile: the ICC profile of the stored pixels; None if they are sRGB.
+    """
+    if encode == "gif":
+        return {}
     options: dict[str, Any] = {}
-    for name, block in blocks.items():
+    for name, block in (blocks | {"icc_profile": profile or b""}).items():
         if encode == "jpeg" and len(block) > _JPEG_HOLDS[name]:
             notes.append(f"{name} of {len(block)} bytes left out: a JPEG holds {_JPEG_HOLDS[name]}")
         elif block:
