@@ -31,6 +31,7 @@ from crawler.report.counters import Counters
 from crawler.settings import ProcessSettings, Settings
 from crawler.state.journal import FolderJournal
 from crawler.state.none import NullJournal
+from crawler.state.run_table import RunTable
 from crawler.state.spill import TargetSpill
 from crawler.store.files import FileStore
 from crawler.store.metadata import MetadataLedger
@@ -75,7 +76,7 @@ class Crawler:
         self._clock = clock or SystemClock()
         self._progress = progress
         self._progress_every = progress_every or self.settings.report.progress_every
-        self._source = Targets(self.settings.input)
+        self._source = _source(self.settings)
         self._counters = Counters()
         self._budget = ByteBudget(self.settings.fetch.memory)
         self._mailbox: Mailbox | None = None
@@ -199,7 +200,7 @@ class Crawler:
 
     def _check(self) -> None:
         """Everything that can be wrong with files and folders, before anything is made."""
-        self._source.check(self.settings.process.verify_hash)
+        self._source.check()
         if self.settings.store.format != "none":
             _check_output(Path(self.settings.store.output))
 
@@ -329,6 +330,12 @@ async def _open_output(settings: Settings, clock: Clock, stack: AsyncExitStack) 
     await stack.enter_async_context(journal)
     await stack.enter_async_context(files)
     return journal, files, await stack.enter_async_context(TargetSpill(folder / ".crawler"))
+
+
+def _source(settings: Settings) -> Targets:
+    process = settings.process
+    hashed = {"verify_hash": process.verify_hash} if process.verify_hash else {}
+    return Targets(settings.input, None if process.transform else tuple(hashed.values()), hashed, RunTable)
 
 
 def output_settings(settings: Settings) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from string import Formatter
 from types import ModuleType
 from typing import Any
 
-from crawler.errors import MissingExtra, SettingsError
+from crawler.errors import SettingsError
 
 _FRACTIONS = (
     "timeout", "connect_timeout", "process_timeout", "progress_every", "delay", "rate", "max_wait", "min_aspect", "max_aspect",
@@ -19,7 +19,7 @@ _FRACTIONS = (
 
 LONGEST = 10_000_000
 """Seconds, four months: timers of the system take no more than some years."""
-NAME_FIELDS = ("index", "folder", "host", "stem", "sha256", "width", "height")
+NAME_FIELDS = ("index", "folder", "host", "stem", "sha256", "width", "height", "key")
 
 
 def check_switch(settings: Any, name: str) -> None:
@@ -76,18 +76,6 @@ def check_colour(settings: Any, name: str) -> None:
         raise SettingsError(name, f"{given!r} given, must be a colour: a name such as black, or #rrggbb") from None
 
 
-def has_heif() -> bool:
-    """True if what reads HEIF is installed."""
-    from importlib.util import find_spec
-
-    return find_spec("pillow_heif") is not None
-
-
-def check_heif() -> None:
-    if not has_heif():
-        raise MissingExtra("formats", 'pillow-heif is not installed: python -m pip install "crawler[heif]"')
-
-
 def check_function(settings: Any, name: str) -> None:
     """`package.module:function`; a function itself is turned into that, for it has to be found in a worker."""
     given = getattr(settings, name)
@@ -106,6 +94,21 @@ _FUNCTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 def is_size(value: object) -> bool:
     sides = value if isinstance(value, tuple) else (value, value)
     return len(sides) == 2 and all(type(side) is int and 1 <= side <= 65_535 for side in sides)
+
+
+def check_text(settings: Any, name: str) -> None:
+    if not isinstance(getattr(settings, name), str):
+        raise SettingsError(name, f"{getattr(settings, name)!r} given, must be text")
+
+
+def check_columns(settings: Any, name: str) -> None:
+    """Names of columns, given as texts or as one text with commas."""
+    given = getattr(settings, name)
+    given = (given,) if isinstance(given, str) else given
+    if not isinstance(given, list | tuple) or not all(isinstance(one, str) for one in given):
+        raise SettingsError(name, f"{given!r} given, must be names of columns")
+    names = tuple(dict.fromkeys(part.strip() for one in given for part in one.split(",") if part.strip()))
+    object.__setattr__(settings, name, ("all",) if "all" in names else names)
 
 
 def check_ascii(settings: Any, name: str) -> None:

@@ -14,6 +14,7 @@ class Reason(Enum):
 
     # The address itself
     BAD_URL = "bad_url"
+    BAD_ROW = "bad_row"
     BLOCKED_ADDRESS = "blocked_address"
     DUPLICATE = "duplicate"
     # What the site does not want
@@ -87,6 +88,24 @@ _LATER = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
+class Extra:
+    """What goes with a target from the input to the output.
+
+    Attributes:
+        key: of its sample; empty for one that is made from its position.
+        caption: None if there is none.
+        kept: other columns of its row, under the names that they have in the output; values that JSON has.
+    """
+
+    key: str = ""
+    caption: str | None = None
+    kept: Mapping[str, Any] = field(default_factory=dict)
+
+
+NO_EXTRA = Extra()
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """One position of the input.
 
@@ -95,7 +114,9 @@ class Target:
         url: the address as it was given; a password in it is masked.
         origin: where it stood, for people: `urls.txt:12`, `argument 1`.
         credentials: user and password that stood in the address.
-        columns: what else stood in its row.
+        columns: what else stood in its row, for functions that look at it.
+        extra: what goes with it into the output.
+        flaw: what is wrong with its row: it is missed for that, and nothing is asked for.
     """
 
     index: int
@@ -103,6 +124,8 @@ class Target:
     origin: str = ""
     credentials: tuple[str, str] | None = field(default=None, repr=False)
     columns: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    extra: Extra = NO_EXTRA
+    flaw: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,7 +399,10 @@ class Twin:
 
 @dataclass(frozen=True, slots=True)
 class CompanionFile:
-    """A companion of a picture as it was stored. Fields as in `Companion` and `Receipt`."""
+    """A companion of a picture as it was stored: a variant, a frame, or a text beside it, which has no size in pixels.
+
+    Fields as in `Companion` and `Receipt`.
+    """
 
     label: str
     file_name: str
@@ -385,6 +411,12 @@ class CompanionFile:
     format: str
     size: int
     digest: bytes
+    place: int | None = None
+
+    @property
+    def is_picture(self) -> bool:
+        """False for a text that goes with a picture."""
+        return self.width > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -396,12 +428,14 @@ class Receipt:
         size: of what was stored, in bytes.
         digest: SHA-256 of what was stored; empty for a store that keeps nothing.
         companions: where its companions are.
+        place: where it begins in the spool, while its shard is not published.
     """
 
     file_name: str
     size: int
     digest: bytes = b""
     companions: tuple[CompanionFile, ...] = ()
+    place: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -435,6 +469,7 @@ class Record:
         size: of the stored picture in bytes; `digest` is its SHA-256, while `sha256` is that of the bytes that came.
         fetched_at: seconds since the epoch.
         exif: as JSON; None where it was not asked for.
+        extra: what came with its target.
     """
 
     file_name: str
@@ -458,6 +493,8 @@ class Record:
     companions: tuple[CompanionFile, ...] = ()
     exif: str | None = None
     values: Mapping[str, Any] = field(default_factory=dict)
+    extra: Extra = NO_EXTRA
+    place: int | None = None
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -492,4 +529,32 @@ class Record:
             companions=receipt.companions,
             exif=None if picture.exif is None else json.dumps(picture.exif, ensure_ascii=False),
             values=picture.values,
+            extra=outcome.target.extra,
+            place=receipt.place,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What the journal holds of one target, stored (`record` is set) or missed (`reason` is set).
+
+    Attributes:
+        reason: value of a `Reason`, or what a newer version of this program wrote; empty if it is stored.
+        status: the last HTTP status, None if there was none.
+        origin, same_as, detail: as in `Target` and `Miss`; of a miss only.
+        ended_at: seconds since the epoch.
+    """
+
+    index: int
+    url: str
+    reason: str
+    attempts: int
+    seconds: float
+    ended_at: float
+    status: int | None
+    final_url: str
+    detail: str
+    origin: str
+    same_as: int | None
+    extra: Extra
+    record: Record | None

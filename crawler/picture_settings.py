@@ -14,12 +14,12 @@ from crawler.checks import (
     check_choices,
     check_colour,
     check_function,
-    check_heif,
     check_range,
     check_switch,
     is_size,
 )
 from crawler.errors import SettingsError
+from crawler.extras import require
 from crawler.model import Reason
 
 KB, MB, GB = 1000, 1000**2, 1000**3
@@ -153,7 +153,7 @@ class ProcessSettings:
         check_choices(self, "keep", get_args(Kept))
         check_choices(self, "formats", (*FORMATS, *EXTRA_FORMATS), default=FORMATS)
         if "heif" in self.formats:
-            check_heif()
+            require("pillow_heif", "formats")
         self._check_wanted()
         check_range(self, "max_pixels", 1)
         self._check_dedup()

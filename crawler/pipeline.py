@@ -12,6 +12,7 @@ from functools import partial
 
 from crawler import urls
 from crawler.clock import Clock
+from crawler.errors import InputChanged, InputError
 from crawler.model import (
     NO_PAST,
     Answer,
@@ -76,6 +77,7 @@ class Pipeline:
         self._fetches: set[asyncio.Task[None]] = set()
         self._feeder: asyncio.Task[None] | None = None
         self._stopping = False
+        self._failure: InputError | None = None
         self.skipped = 0
         self.fetching = 0
         self.processing = 0
@@ -97,6 +99,8 @@ class Pipeline:
             raise _first(errors) from None
         finally:
             self._frontier.stop()
+        if self._failure is not None:
+            raise self._failure
 
     def stop(self, drop_fetches: bool = False) -> None:
         """Fetch nothing more; what has been fetched is processed and stored. `drop_fetches` gives up what is under way."""
@@ -113,7 +117,19 @@ class Pipeline:
         return self._stopping
 
     async def _feed(self) -> None:
-        """Source to frontier, past what an earlier run has settled."""
+        """Source to frontier, past what an earlier run has settled.
+
+        A list that cannot be read to its end ends the run when all that could be read of it has ended.
+        """
+        try:
+            await self._feed_all()
+        except InputChanged:
+            raise
+        except InputError as error:
+            self._failure = error
+        self._frontier.close()
+
+    async def _feed_all(self) -> None:
         async for targets in self._source.batches():
             settled = {target.index for target in await self._journal.settled(targets)}
             self.skipped += len(settled)
@@ -121,10 +137,13 @@ class Pipeline:
             past = await self._journal.past(fresh) if fresh else {}
             for target in fresh:
                 await self._admit(target, past.get(target.index, NO_PAST))
-        self._frontier.close()
 
     async def _admit(self, target: Target, past: Past) -> None:
         at = f"{target.origin}: " if target.origin else ""
+        if target.flaw:
+            miss = Miss(target, Reason.BAD_ROW, f"{at}{target.flaw}", asked=False)
+            await self._finish(Outcome(target, miss=miss))
+            return
         try:
             url = urls.parse(target.url)
         except urls.BadURL as error:

@@ -17,6 +17,7 @@ from crawler.checks import (
     check_address,
     check_ascii,
     check_choice,
+    check_columns,
     check_name,
     check_name_servers,
     check_network,
@@ -24,6 +25,7 @@ from crawler.checks import (
     check_range,
     check_strings,
     check_switch,
+    check_text,
     parse_header,
 )
 from crawler.errors import SettingsError
@@ -34,10 +36,20 @@ from crawler.picture_settings import ProcessSettings as ProcessSettings
 
 VERSION = "0.1.0"
 
-StoreFormat = Literal["files", "none"]
+InputFormat = Literal["auto", "txt", "csv", "tsv", "json", "jsonl", "parquet", "run"]
+StoreFormat = Literal["files", "webdataset", "parquet", "none"]
+Metadata = Literal["jsonl", "csv", "parquet"]
 Resolver = Literal["system", "aiodns"]
 RETRY_CHOICES = ("later", "all", *(reason.value for reason in Reason))
+TAKE_CHOICES = ("stored", "missed", "all", "later", *(reason.value for reason in Reason))
 DEFAULT_NAME = "{folder}/{index:08d}"
+OUTPUT_COLUMNS = frozenset({
+    "file_name", "index", "url", "caption", "key", "status", "error_message", "width", "height", "original_width",
+    "original_height", "exif", "sha256", "reason", "final_url", "format", "bytes", "content_type", "fetched_at", "frames",
+    "notes", "http_status", "attempts", "seconds", "ended_at", "digest", "etag", "last_modified", "origin", "same_as",
+    "files", "values", "image", "jpg", "png", "webp", "avif", "gif", "txt", "json",
+})  # fmt: skip
+"""Names that the output gives to columns of its own: a kept column with such a name becomes `input_NAME`."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +57,24 @@ class InputSettings:
     """Where the targets come from."""
 
     sources: tuple[str, ...] | Iterable[str] | AsyncIterable[str] = ()
-    """URLs, text files with one URL a line, tables (`.csv`, `.tsv`, `.jsonl`), `-` for standard input. From Python also any
-    iterable of URLs, or of mappings that have one."""
-    url_column: str = "url"
-    """Column of a table that holds the addresses."""
+    """URLs; lists of URLs: text files with one a line, tables (`.csv`, `.tsv`, `.json`, `.jsonl`, `.parquet`), folders of
+    such files and patterns with `*`, also compressed (`.gz`, `.bz2`, `.xz`, `.zst`) and in stores (`s3://`...); `-` for
+    standard input. From Python also any iterable of URLs, or of mappings that have one."""
+    input_format: InputFormat = "auto"
+    """Format of the lists, where their endings do not tell. `run` takes the targets of an earlier run, by its folder."""
+    url_column: str = ""
+    """Column of a table that holds the addresses. Without it `url`, or the only one whose name or contents look like it."""
+    caption_column: str = ""
+    """Column that holds captions; they go into the output."""
+    keep_columns: tuple[str, ...] = ()
+    """Further columns that go into the output, with commas between them; `all` for all there are."""
+    key_column: str = ""
+    """Column that holds the key of each sample: its name in a shard, `{key}` in `--name`. Without it keys are numbers."""
+    where: str = ""
+    """Take only the rows of a table for which this is true, such as `width >= 512 and lang = 'en'` (extra `parquet`)."""
+    take: str = "stored"
+    """Which targets of an earlier run (`--input-format run`): `stored`, `missed`, `all`, `later` (missed, and can get
+    better), or the name of a reason."""
     repeat: int = 1
     """Fetch every target this many times, each time as a target of its own."""
     limit: int | None = None
@@ -59,8 +85,14 @@ class InputSettings:
             object.__setattr__(self, "sources", (self.sources,))
         if isinstance(self.sources, bytes) or not isinstance(self.sources, Iterable | AsyncIterable):
             raise SettingsError("sources", f"{self.sources!r} given, must be URLs and names of files")
-        if not isinstance(self.url_column, str) or not self.url_column:
-            raise SettingsError("url_column", f"{self.url_column!r} given, must be the name of a column")
+        check_choice(self, "input_format", get_args(InputFormat))
+        for name in ("url_column", "caption_column", "key_column", "where"):
+            check_text(self, name)
+        if self.take not in TAKE_CHOICES:
+            raise SettingsError("take", f"{self.take!r} given, must be one of {', '.join(TAKE_CHOICES)}")
+        check_columns(self, "keep_columns")
+        if self.key_column and self.repeat != 1:
+            raise SettingsError("key_column", "cannot be used with --repeat: no two samples may have the same key")
         check_range(self, "repeat", 1)
         if self.limit is not None:
             check_range(self, "limit", 0)

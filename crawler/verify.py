@@ -10,8 +10,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
-from crawler.checks import has_heif
 from crawler.errors import RunLocked
+from crawler.extras import has
 from crawler.model import Fetched, Miss, Record, Target
 from crawler.picture_settings import EXTRA_FORMATS, FORMATS, ProcessSettings
 from crawler.process.pool import WorkerPool
@@ -66,7 +66,7 @@ async def verify(folder: Path, repair: bool = False) -> Checked:
 
 def _formats() -> tuple[str, ...]:
     """All formats that can be opened here."""
-    return (*FORMATS, *(EXTRA_FORMATS if has_heif() else ()))
+    return (*FORMATS, *(EXTRA_FORMATS if has("pillow_heif") else ()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -429,7 +429,7 @@ def test_good_sources_are_not_complained_about(tmp_path: Path) -> None:
 
 
 async def test_a_list_that_goes_away_is_an_input_error(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="No such file"):
+    with pytest.raises(InputError, match="no such file"):
         await targets(str(tmp_path / "gone.txt"))
 
 

@@ -160,8 +160,8 @@ def test_another_size_is_refused(size: Any) -> None:
         ("frames", "last", "first, all, or a number"),
         ("background", "#12", "a colour"),
         ("background", "#00000080", "a colour"),
-        ("format", "tar", "files, none"),
-        ("format", ["files"], "files, none"),
+        ("format", "tar", "files, webdataset, parquet, none"),
+        ("format", ["files"], "files, webdataset, parquet, none"),
         ("retry_missed", "sometimes", "later, all, "),
     ],
 )
@@ -289,7 +289,7 @@ def test_a_wrong_setting_is_an_error_of_this_package_and_a_value_error() -> None
         ("transform", "a b:c", "package.module:function"),
         ("transform", lambda picture: picture, "package.module:function"),
         ("verify_hash", 5, "name of a column"),
-        ("url_column", "", "name of a column"),
+        ("url_column", 5, "must be text"),
     ],
     ids=repr,
 )

@@ -27,6 +27,7 @@ from crawler.settings import (  # noqa: F401
     GROUPS,
     FetchSettings,
     FrontierSettings,
+    InputFormat,
     InputSettings,
     Resolver,
     Settings,
@@ -98,6 +99,7 @@ Names = Annotated[tuple[str, ...], Parameter(negative="", consume_multiple=False
 class InputFlags(InputSettings):
     # Positional: they stand in the signature of the command.
     sources: Annotated[tuple[str, ...], Parameter(parse=False)] = ()
+    keep_columns: Names = ()
     repeat: Whole = InputSettings.repeat
     limit: Annotated[int | None, Parameter(converter=_whole, n_tokens=1)] = None
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import stat
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiofiles
 
-from crawler.errors import InputError
+from crawler.inputs.opening import compression_of, opened, reading
+from crawler.inputs.places import STDIN, is_remote
+from crawler.inputs.stdin import Read, stdin
 
 PIECE = 64 * 1024
 LONGEST_LINE = 16 * 1024
@@ -21,8 +20,6 @@ LONGEST_LINE = 16 * 1024
 _BOM = b"\xef\xbb\xbf"
 _COUNTED_BYTES = 64 * 1024 * 1024
 
-Read = Callable[[int], Awaitable[bytes]]
-
 
 async def read_lines(source: str) -> AsyncIterator[list[tuple[int, str]]]:
     """Number (from 1) and text of the lines of a file, or of standard input for `-`; blank lines and comments left out.
@@ -30,12 +27,10 @@ async def read_lines(source: str) -> AsyncIterator[list[tuple[int, str]]]:
     Raises:
         InputError: the file cannot be read.
     """
-    try:
+    with reading("standard input" if source == STDIN else source):
         async with _reader(source) as read:
             async for batch in _split(read):
                 yield batch
-    except OSError as error:
-        raise InputError(f"{source}: {error.strerror or error}") from error
 
 
 async def _split(read: Read) -> AsyncIterator[list[tuple[int, str]]]:
@@ -58,52 +53,20 @@ def _wanted(lines: list[bytes], number: int) -> list[tuple[int, str]]:
 
 @asynccontextmanager
 async def _reader(source: str) -> AsyncIterator[Read]:
-    if source == "-":
-        async with _stdin() as read:
+    if source == STDIN:
+        async with stdin() as read:
             yield read
-    else:
-        async with aiofiles.open(source, "rb") as file:
-            yield file.read
-
-
-@asynccontextmanager
-async def _stdin() -> AsyncIterator[Read]:
-    """Standard input without a blocked thread: one waiting for a pipe could not be cancelled."""
-    if sys.stdin is None:
-        raise InputError("standard input is closed")
-    descriptor = sys.stdin.fileno()
-    if stat.S_ISREG(os.fstat(descriptor).st_mode) or os.fstat(descriptor).st_rdev == os.makedev(1, 3):
-        async with aiofiles.open(descriptor, "rb", closefd=False) as file:  # epoll knows no files, nor /dev/null
-            yield file.read
-        return
-    # Not connect_read_pipe: uvloop closes what it is given twice, and by then the number may be another file's.
-    blocking = os.get_blocking(descriptor)
-    os.set_blocking(descriptor, False)
-    try:
-        yield lambda size: _read_when_ready(descriptor, size)
-    finally:
-        os.set_blocking(descriptor, blocking)  # the flag is shared with whoever gave us this pipe
-
-
-async def _read_when_ready(descriptor: int, size: int) -> bytes:
-    """What is there, up to `size` bytes; waits while nothing is."""
-    loop = asyncio.get_running_loop()
-    await asyncio.sleep(0)  # a pipe that is always full must not keep the loop to itself
-    while True:
+    elif is_remote(source) or compression_of(source):
+        file = opened(source)
+        raw = await asyncio.to_thread(file.__enter__)
         try:
-            return os.read(descriptor, size)
-        except BlockingIOError:
-            ready = loop.create_future()
-            loop.add_reader(descriptor, _settle, ready)
-            try:
-                await ready
-            finally:
-                loop.remove_reader(descriptor)
-
-
-def _settle(ready: asyncio.Future[None]) -> None:
-    if not ready.done():
-        ready.set_result(None)
+            piece = getattr(raw, "read1", raw.read)  # gives what is there before it says that the rest is missing
+            yield lambda size: asyncio.to_thread(piece, size)
+        finally:
+            await asyncio.to_thread(file.__exit__, None, None, None)
+    else:
+        async with aiofiles.open(source, "rb") as plain:
+            yield plain.read
 
 
 def count_lines(path: Path) -> int | None:

@@ -1,136 +1,66 @@
-"""Rows of a table in a text file (CSV, TSV, JSON lines), read in pieces: an address each, and what else stands there."""
+"""Rows of a table, whatever its format: what stands in each, and where it stood."""
 
 from __future__ import annotations
 
-import asyncio
-import csv
-import json
 import re
-from collections.abc import AsyncIterator, Generator, Iterator
-from contextlib import closing, contextmanager
-from itertools import islice
-from pathlib import Path
-from typing import Any, TextIO
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
 
-from crawler.errors import InputError, SettingsError
-from crawler.urls import MASK, as_text
+from crawler.urls import MASK
 
-Entry = tuple[str, str, dict[str, Any]]
-"""Address, origin and the other columns of a row. A row that cannot be read gives its text as its address, which is then
-missed as such."""
-
-_DIALECTS = {".csv": ",", ".tsv": "\t"}
-_LINES = (".jsonl", ".ndjson")
-_BATCH = 256
-_SHOWN = 200
 LONGEST_ROW = 1_000_000
-"""Characters of a line that are read."""
+"""Characters of a line, or of a cell, that are taken."""
+_SHOWN = 200
 _PASSWORD = re.compile(r"(?<=//)[^/\s@]*(?=@)")
 
 
-def is_table(source: str) -> bool:
-    """True if the ending of a file says that it holds rows."""
-    return _delimiter(source) is not None or Path(source).suffix.lower() in _LINES
+class Row(NamedTuple):
+    """One row.
 
-
-def _delimiter(source: str) -> str | None:
-    """What stands between the cells of a row; None if the file has no such rows."""
-    return _DIALECTS.get(Path(source).suffix.lower())
-
-
-def check_columns(source: str, url_column: str, needed: str = "") -> None:
-    """Look whether a table has the columns that are needed; only CSV and TSV say what they have. Blocks.
-
-    Raises:
-        SettingsError: one is missing. InputError: the file cannot be read.
+    Attributes:
+        at: its line in a text file, else its number, from 1.
+        values: by column; those of a CSV file are texts.
+        flaw: why it cannot be read; its text is then in `text`.
     """
-    if _delimiter(source) is None:
-        return
-    with _reading(source), closing(_Table(source)) as table:
-        for setting, name in (("url_column", url_column), ("verify_hash", needed)):
-            if name and name not in table.names:
-                raise SettingsError(
-                    setting, f"{source} has no column {name!r}; there are {', '.join(table.names) or 'none'}"
-                )
+
+    at: int
+    values: dict[str, Any]
+    flaw: str = ""
+    text: str = ""
 
 
-async def read_rows(source: str, url_column: str) -> AsyncIterator[list[Entry]]:
-    """The rows of a table in order, some at a time.
+class Table(Protocol):
+    """An open table. `rows` is called once. Blocks; all calls from one thread at a time."""
 
-    Raises:
-        InputError: the file cannot be read.
-    """
-    rows = (_separated if _delimiter(source) else _json_lines)(source, url_column)
-    try:
-        while batch := await asyncio.to_thread(_pulled, source, rows):
-            yield batch
-    finally:
-        await asyncio.to_thread(rows.close)
+    @property
+    def names(self) -> Sequence[str]:
+        """Its columns in order, as far as they are known before the rows are; a name can come twice."""
+        ...
 
+    @property
+    def types(self) -> dict[str, Any]:
+        """Types of the columns (`pyarrow.DataType`), where the format has such."""
+        ...
 
-@contextmanager
-def _reading(source: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise InputError(f"{source}: {error.strerror or error}") from error
-    except csv.Error as error:
-        raise InputError(f"{source}: its first line is no header: {error}") from error
+    def rows(self, wanted: Collection[str] | None) -> Iterator[Row]:
+        """The rows in order; `wanted` are the columns that are needed, None for all.
+
+        Raises:
+            InputError: it cannot be read to its end; what could be read has been given.
+        """
+        ...
 
 
-def _pulled(source: str, rows: Iterator[Entry]) -> list[Entry]:
-    with _reading(source):
-        return list(islice(rows, _BATCH))
+class MappedRows:
+    """Rows that a program gives: what columns there are is only seen in them."""
+
+    names: Sequence[str] = ()
+    types: dict[str, Any] = {}  # noqa: RUF012 - there are none
+
+    def rows(self, wanted: Collection[str] | None) -> Iterator[Row]:
+        return iter(())
 
 
-class _Table:
-    """A CSV or TSV file and its header."""
-
-    def __init__(self, source: str) -> None:
-        self._file = open(source, encoding="utf-8-sig", errors="replace", newline="")  # noqa: PTH123, SIM115
-        self.reader = csv.reader(_lines(self._file), delimiter=_delimiter(source) or ",")
-        self.names = [name.strip() for name in next(self.reader, [])]
-
-    def close(self) -> None:
-        self._file.close()
-
-
-def _separated(source: str, url_column: str) -> Generator[Entry, None, None]:
-    with closing(_Table(source)) as table:
-        while True:
-            origin = f"{source}:{table.reader.line_num + 1}"
-            try:
-                row = next(table.reader)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                yield f"a row that cannot be read: {error}", origin, {}
-                continue
-            if any(cell.strip() for cell in row):
-                columns: dict[str, Any] = dict(zip(table.names, row, strict=False))
-                yield columns.pop(url_column, "").strip(), origin, columns
-
-
-def _lines(file: TextIO) -> Iterator[str]:
-    """The lines of a file, each cut after `LONGEST_ROW` characters: one without end must not fill the memory."""
-    while line := file.readline(LONGEST_ROW):
-        rest = line
-        while len(rest) == LONGEST_ROW and not rest.endswith("\n"):
-            rest = file.readline(LONGEST_ROW)
-        yield line
-
-
-def _json_lines(source: str, url_column: str) -> Generator[Entry, None, None]:
-    with open(source, encoding="utf-8-sig", errors="replace") as file:  # noqa: PTH123
-        for number, line in enumerate(_lines(file), 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError):
-                row = None
-            if isinstance(row, dict):
-                url = row.pop(url_column, "")
-                yield as_text(url).strip() if isinstance(url, str) else "", f"{source}:{number}", row
-            else:
-                yield _PASSWORD.sub(MASK, line.strip())[:_SHOWN], f"{source}:{number}", {}
+def broken(at: int, text: str, flaw: str) -> Row:
+    """A row that cannot be read."""
+    return Row(at, {}, flaw, _PASSWORD.sub(MASK, text.strip())[:_SHOWN])

@@ -4,55 +4,80 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from crawler.errors import InputError, InputMissing, SettingsError
-from crawler.inputs.lines import count_lines, read_lines
-from crawler.inputs.rows import Entry, check_columns, is_table, read_rows
-from crawler.model import Target
+from crawler.errors import InputError
+from crawler.inputs.columns import Columns
+from crawler.inputs.lines import count_lines
+from crawler.inputs.lists import Entry, Lists, OpenRun
+from crawler.inputs.opening import compression_of
+from crawler.inputs.places import STDIN, could_be_list, is_list, is_remote
+from crawler.inputs.rows import MappedRows, Row
+from crawler.model import NO_EXTRA, Extra, Target
 from crawler.settings import InputSettings
-from crawler.urls import as_text, looks_like_url, split_credentials
+from crawler.urls import as_text, masked, split_credentials
 
 _BATCH = 256
 
-Entries = Sequence[tuple[str, str] | Entry]
-
 
 class Targets:
-    """The Source behind `InputSettings`."""
+    """The Source behind `InputSettings`.
 
-    def __init__(self, settings: InputSettings) -> None:
+    Args:
+        looked_at: columns that functions look at; None for all.
+        needed: columns that other settings name, by setting: `verify_hash`.
+        open_run: opens an earlier run.
+    """
+
+    def __init__(
+        self,
+        settings: InputSettings,
+        looked_at: Collection[str] | None = None,
+        needed: Mapping[str, str] | None = None,
+        open_run: OpenRun | None = None,
+    ) -> None:
         self._settings = settings
+        self._lists = Lists(settings, looked_at, needed, open_run)
         self._total: int | None = None
+        self.complete = False
 
-    def check(self, needed: str = "") -> None:
+    def check(self) -> None:
         """Look whether every list is there, and every table has its columns. Blocks.
-
-        Args:
-            needed: a column beside that of the addresses.
 
         Raises:
             InputMissing: one is not, or is nothing that can be read. SettingsError: a column is missing.
         """
         sources = self._settings.sources
-        if isinstance(sources, tuple | list):
-            for source in sources:
-                listed = not _is_address(source) and source != "-"
-                table = listed and is_table(source)
-                if needed and isinstance(source, str) and not table:
-                    raise SettingsError(
-                        "verify_hash",
-                        f"{source[:100]} has no columns; give a table (.csv, .tsv, .jsonl), or rows from Python",
+        if not isinstance(sources, tuple | list):
+            self._lists.refuse_where("rows from Python")
+            return
+        mapped = [source for source in sources if isinstance(source, Mapping)]
+        if mapped:
+            self._lists.refuse_where("rows from Python")
+            self._lists.understand("the rows given", MappedRows(), [Row(0, dict(row)) for row in mapped[:_BATCH]])
+        for source in sources:
+            if is_list(source, self._settings.input_format):
+                self._lists.check(source)
+            elif isinstance(source, str):
+                if form := could_be_list(source):
+                    self._lists.notes.append(
+                        f"{masked(source)} is fetched as a picture; to read it as a list: --input-format {form}"
                     )
-                if listed:
-                    _check(source)
-                if table:
-                    check_columns(source, self._settings.url_column, needed)
+                self._lists.refuse_columns(source)
+
+    @property
+    def columns(self) -> Columns | None:
+        """What the columns of the tables are, once that is known."""
+        return self._lists.columns
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What was decided that people should know."""
+        return self._lists.notes
 
     @property
     def total(self) -> int | None:
@@ -77,25 +102,29 @@ class Targets:
                 if limit is not None and index >= limit:
                     break
         self._total = index
+        self.complete = True
 
-    async def _entries(self) -> AsyncGenerator[Entries, None]:
-        """Address, origin and perhaps columns of every entry, before repeating."""
+    async def _entries(self) -> AsyncGenerator[Sequence[Entry], None]:
+        """What becomes a target, before repeating."""
         sources, most = self._settings.sources, self._most()
-        if most == 0:
-            return
-        if isinstance(sources, AsyncIterable):
-            at = 0
-            async for given in sources:
-                at += 1
-                yield [_item(given, at, self._settings.url_column)]
-        elif isinstance(sources, tuple | list):
-            for at, source in enumerate(sources, 1):
-                async for entries in _named(source, at, self._settings.url_column):
+        try:
+            if most == 0:
+                return
+            if isinstance(sources, AsyncIterable):
+                at = 0
+                async for given in sources:
+                    at += 1
+                    yield [self._item(given, at)]
+            elif isinstance(sources, tuple | list):
+                for at, source in enumerate(sources, 1):
+                    async for entries in self._named(source, at):
+                        yield entries
+            else:
+                for entries in self._pulled(islice(sources, most)):
                     yield entries
-        else:
-            for entries in _pulled(islice(sources, most), self._settings.url_column):
-                yield entries
-                await asyncio.sleep(0)  # an endless iterable must not keep the loop to itself
+                    await asyncio.sleep(0)  # an endless iterable must not keep the loop to itself
+        finally:
+            await asyncio.to_thread(self._lists.close)
 
     def _most(self) -> int | None:
         """Entries that are needed."""
@@ -108,13 +137,19 @@ class Targets:
             return None
         total = 0
         for source in sources:
-            found = (
-                1
-                if _is_address(source)
-                else None
-                if source == "-" or is_table(source)
-                else await asyncio.to_thread(count_lines, Path(source))
-            )
+            found = await asyncio.to_thread(self._count_list, source) if self._is_list(source) else 1
+            if found is None:
+                return None
+            total += found
+        return total
+
+    def _count_list(self, source: str) -> int | None:
+        """Targets of plain text files; None for what would have to be read to its end."""
+        if source == STDIN or is_remote(source):
+            return None
+        total = 0
+        for name, form in self._lists.files(source):
+            found = count_lines(Path(name)) if form == "txt" and not compression_of(name) else None
             if found is None:
                 return None
             total += found
@@ -126,66 +161,47 @@ class Targets:
         total = count * self._settings.repeat
         return total if self._settings.limit is None else min(total, self._settings.limit)
 
+    def _is_list(self, source: object) -> bool:
+        return is_list(source, self._settings.input_format)
 
-def target_of(index: int, given: str, origin: str = "", columns: Mapping[str, Any] | None = None) -> Target:
+    async def _named(self, source: object, at: int) -> AsyncIterator[Sequence[Entry]]:
+        if isinstance(source, str) and self._is_list(source):
+            async for entries in self._lists.read(source):
+                yield entries
+        elif isinstance(source, str):
+            yield [Entry(as_text(source), f"argument {at}")]
+        else:
+            yield [self._item(source, at)]
+
+    def _pulled(self, sources: Iterable[object]) -> Iterable[Sequence[Entry]]:
+        numbered = enumerate(sources, 1)
+        while entries := [self._item(given, at) for at, given in islice(numbered, _BATCH)]:
+            yield entries
+
+    def _item(self, given: object, at: int) -> Entry:
+        """An address, or a row that has one."""
+        if not isinstance(given, Mapping):
+            return Entry(as_text(given), f"item {at}")
+        row = dict(given)
+        try:
+            json.dumps(row)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"item {at}: its columns must be what JSON has: {error}") from None
+        if self._lists.columns is None:
+            self._lists.understand(f"item {at}", MappedRows(), [Row(at, row)])
+        return self._lists.entry(Row(at, row), f"item {at}")
+
+
+def target_of(
+    index: int,
+    given: str,
+    origin: str = "",
+    columns: Mapping[str, Any] | None = None,
+    extra: Extra = NO_EXTRA,
+    flaw: str = "",
+) -> Target:
     """The target behind an address as it was given, with its password put where nobody prints it."""
     if "@" not in given:
-        return Target(index, given, origin, None, columns or {})
+        return Target(index, given, origin, None, columns or {}, extra, flaw)
     url, credentials = split_credentials(given)
-    return Target(index, url, origin, credentials, columns or {})
-
-
-def _is_address(source: object) -> bool:
-    return not isinstance(source, str) or looks_like_url(source)
-
-
-def _item(given: object, at: int, url_column: str) -> tuple[str, str] | Entry:
-    """An address, or a row that has one."""
-    if not isinstance(given, Mapping):
-        return as_text(given), f"item {at}"
-    columns = dict(given)
-    try:
-        json.dumps(columns)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"item {at}: its columns must be what JSON has: {error}") from None
-    return as_text(columns.pop(url_column, "")), f"item {at}", columns
-
-
-async def _named(source: object, at: int, url_column: str) -> AsyncIterator[Entries]:
-    if not isinstance(source, str):
-        yield [_item(source, at, url_column)]
-        return
-    if looks_like_url(source):
-        yield [(as_text(source), f"argument {at}")]
-        return
-    if is_table(source):
-        async for rows in read_rows(source, url_column):
-            yield rows
-        return
-    name = "standard input" if source == "-" else source
-    async for lines in read_lines(source):
-        yield [(text, f"{name}:{number}") for number, text in lines]
-
-
-def _pulled(sources: Iterable[object], url_column: str) -> Iterable[Entries]:
-    numbered = enumerate(sources, 1)
-    while entries := [_item(given, at, url_column) for at, given in islice(numbered, _BATCH)]:
-        yield entries
-
-
-def _check(source: str) -> None:
-    path = Path(source)
-    try:
-        path.stat()
-    except FileNotFoundError:
-        pass
-    except (OSError, ValueError) as error:
-        raise InputMissing(f"{source[:100]}: cannot be a list: {getattr(error, 'strerror', None) or error}") from None
-    if path.is_dir():
-        raise InputMissing(
-            f"{source}: is a folder; give a text file with one URL a line, a URL, or - for standard input"
-        )
-    if not path.exists():
-        raise InputMissing(f"{source}: no such file; give a text file with one URL a line, a URL with its scheme, or -")
-    if not os.access(path, os.R_OK):
-        raise InputMissing(f"{source}: cannot be read, permission denied")
+    return Target(index, url, origin, credentials, columns or {}, extra, flaw)

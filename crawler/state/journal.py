@@ -21,6 +21,7 @@ from crawler.disk import disk_errors
 from crawler.errors import InputChanged, JournalError, SettingsChanged
 from crawler.model import Outcome, Past, Picture, Reason, Record, Target, Twin
 from crawler.ports import Ledger
+from crawler.seen import Seen
 from crawler.state.lock import FolderLock
 from crawler.state.rows import (
     FORGET,
@@ -34,7 +35,6 @@ from crawler.state.rows import (
     row,
 )
 from crawler.state.schema import connect, damaged
-from crawler.state.seen import Seen
 from crawler.state.twins import Claims, Twins
 
 FOLDER = ".crawler"

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from crawler.batcher import Batcher
 from crawler.model import Outcome, Past, Picture, Target, Twin
+from crawler.seen import Seen
 from crawler.state.rows import fingerprints
-from crawler.state.seen import Seen
 from crawler.state.twins import Claims, Twins, signed
 
 

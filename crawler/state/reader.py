@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from crawler.errors import NotARun
-from crawler.model import Reason, Record
+from crawler.model import Reason, Record, Settled
 from crawler.state.journal import FILE, FOLDER
 from crawler.state.lock import holder
-from crawler.state.rows import RECORD_COLUMNS, record_of
+from crawler.state.rows import RECORD_COLUMNS, SETTLED_COLUMNS, record_of, settled_of
 from crawler.state.schema import connect_to_read, damaged
 
 _HOST = "substr(url, instr(url, '//') + 2, instr(substr(url, instr(url, '//') + 2) || '/', '/') - 1)"
@@ -120,6 +120,13 @@ class RunReader:
         with self._reading() as db:
             for values in db.execute(f"SELECT {RECORD_COLUMNS} FROM targets WHERE reason IS NULL ORDER BY id"):
                 yield record_of(values)
+
+    def settled(self, first: int = 0, last: int = 1 << 62) -> Iterator[Settled]:
+        """All that have ended, from one position to another, in order."""
+        with self._reading() as db:
+            rows = f"SELECT {SETTLED_COLUMNS} FROM targets WHERE id BETWEEN ? AND ? ORDER BY id"
+            for values in db.execute(rows, (first, last)):
+                yield settled_of(values)
 
     def fact(self, name: str) -> Any:
         """What the journal notes of the run itself: `settings`, `mark`."""

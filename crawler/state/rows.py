@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
 from crawler import urls
-from crawler.model import CompanionFile, Outcome, Record, Target
+from crawler.model import NO_EXTRA, CompanionFile, Extra, Outcome, Record, Settled, Target
 from crawler.state.twins import signed
 
 _LONGEST_DETAIL = 300
-INSERT = f"INSERT OR REPLACE INTO targets VALUES ({', '.join('?' * 28)})"
+INSERT = f"INSERT OR REPLACE INTO targets VALUES ({', '.join('?' * 29)})"
 FORGET = "DELETE FROM targets WHERE id = ?1 OR same_as = ?1"
 """Takes a picture out, and those that were not stored because they are the same."""
 RECORD_COLUMNS = (
     "file_name, id, url, coalesce(final_url, url), sha256, coalesce(digest, sha256), width, height, "
     "original_width, original_height, format, bytes, coalesce(content_type, 'image/jpeg'), ended_at, "
-    "coalesce(etag, ''), coalesce(last_modified, ''), coalesce(frames, 1), more"
+    "coalesce(etag, ''), coalesce(last_modified, ''), coalesce(frames, 1), place, more"
 )
+SETTLED_COLUMNS = (
+    "id, url, coalesce(reason, ''), attempts, seconds, ended_at, status, coalesce(final_url, ''), coalesce(detail, ''), "
+    f"coalesce(origin, ''), same_as, {RECORD_COLUMNS}"
+)
+_PLAIN = 11
 
 
 def record_of(values: Sequence[Any]) -> Record:
     """The record behind a row of RECORD_COLUMNS."""
-    *plain, more = values
+    *plain, place, more = values
     if more is None:
-        return Record(*plain)
+        return Record(*plain, place=place)
     told = json.loads(more)
     files = tuple(CompanionFile(**file | {"digest": bytes.fromhex(file["digest"])}) for file in told.get("files", ()))
     return replace(
@@ -35,12 +40,32 @@ def record_of(values: Sequence[Any]) -> Record:
         companions=files,
         exif=told.get("exif"),
         values=told.get("values", {}),
+        extra=_extra(told),
+        place=place,
     )
 
 
-def _more(record: Record) -> str | None:
-    """What few pictures have, as JSON."""
+def settled_of(values: Sequence[Any]) -> Settled:
+    """What is behind a row of SETTLED_COLUMNS."""
+    plain, more = values[:_PLAIN], values[-1]
+    if plain[2]:
+        return Settled(*plain, extra=_extra(json.loads(more)) if more else NO_EXTRA, record=None)
+    record = record_of(values[_PLAIN:])
+    return Settled(*plain, extra=record.extra, record=record)
+
+
+def _extra(told: Mapping[str, Any]) -> Extra:
+    found = told.get("extra")
+    return Extra(**found) if found else NO_EXTRA
+
+
+def _more(record: Record | None, extra: Extra) -> str | None:
+    """What few targets have, as JSON."""
     told: dict[str, Any] = {}
+    if extra is not NO_EXTRA and (given := {name: value for name, value in asdict(extra).items() if value}):
+        told["extra"] = given
+    if record is None:
+        return json.dumps(told) if told else None
     if record.notes:
         told["notes"] = record.notes
     if record.companions:
@@ -82,7 +107,17 @@ def row(outcome: Outcome, record: Record | None, now: float) -> tuple[Any, ...]:
     if miss is not None or record is None or outcome.picture is None:
         assert miss is not None
         told = (miss.status or None, miss.final_url or None, miss.detail[:_LONGEST_DETAIL], target.origin)
-        return (*head, now, *told, *(None,) * 10, fingerprint(target.url), *(None,) * 5, miss.same_as, None)
+        return (
+            *head,
+            now,
+            *told,
+            *(None,) * 10,
+            fingerprint(target.url),
+            *(None,) * 5,
+            miss.same_as,
+            _more(None, target.extra),
+            None,
+        )
     return (
         *head,
         record.fetched_at,
@@ -107,5 +142,6 @@ def row(outcome: Outcome, record: Record | None, now: float) -> tuple[Any, ...]:
         outcome.picture.likeness.pixels,
         signed(outcome.picture.likeness.look),
         None,
-        _more(record),
+        _more(record, target.extra),
+        record.place,
     )

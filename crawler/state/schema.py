@@ -50,10 +50,18 @@ ALTER TABLE targets ADD COLUMN more TEXT;
 CREATE INDEX by_same_as ON targets (same_as) WHERE same_as IS NOT NULL;
 """
 
+_STEP_4 = """
+-- where a picture begins in the spool of its shard, NULL: not there; and the shards that are published.
+-- `more` also tells key, caption and kept columns of the target, of misses too
+ALTER TABLE targets ADD COLUMN place INTEGER;
+CREATE TABLE shards (id INTEGER PRIMARY KEY, targets INTEGER NOT NULL);
+"""
+
 _STEPS: list[Callable[[sqlite3.Connection], None]] = [
     lambda connection: _script(connection, _STEP_1),
     lambda connection: _script(connection, _STEP_2),
     lambda connection: _script(connection, _STEP_3),
+    lambda connection: _script(connection, _STEP_4),
 ]
 
 VERSION = len(_STEPS)

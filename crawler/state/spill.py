@@ -12,7 +12,7 @@ from pathlib import Path
 
 from crawler.batcher import Batcher
 from crawler.errors import JournalError
-from crawler.model import NO_PAST, Past, Target, Visit
+from crawler.model import NO_EXTRA, NO_PAST, Extra, Past, Target, Visit
 
 FILE = "spill.sqlite"
 _CACHE_KIB = 8192
@@ -46,7 +46,7 @@ class TargetSpill:
                 visit.target.url,
                 visit.target.origin,
                 _packed(visit.past),
-                _columns(visit.target),
+                _row(visit.target),
             )
             for visit in visits
         ]
@@ -55,8 +55,8 @@ class TargetSpill:
     async def take(self, host: str, most: int) -> Sequence[Visit]:
         rows = await self._thread().call(lambda: self._remove(host, most))
         return [
-            Visit(Target(index, url, origin, None, json.loads(columns or "{}")), url, host, past=_past(packed))
-            for index, url, origin, packed, columns in rows
+            Visit(Target(index, url, origin, None, *_told(row)), url, host, past=_past(packed))
+            for index, url, origin, packed, row in rows
         ]
 
     def _thread(self) -> Batcher[None, None]:
@@ -79,7 +79,7 @@ class TargetSpill:
         try:
             db = self._open()
             rows = db.execute(
-                "SELECT id, url, origin, past, columns FROM spilled WHERE host = ? ORDER BY id LIMIT ?", (host, most)
+                "SELECT id, url, origin, past, row FROM spilled WHERE host = ? ORDER BY id LIMIT ?", (host, most)
             ).fetchall()
             if rows:
                 db.execute("DELETE FROM spilled WHERE host = ? AND id <= ?", (host, rows[-1][0]))
@@ -95,7 +95,7 @@ class TargetSpill:
             self._db.execute("PRAGMA synchronous = OFF")
             self._db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
             self._db.execute(
-                "CREATE TABLE spilled (host TEXT, id INTEGER, url TEXT NOT NULL, origin TEXT NOT NULL, past TEXT, columns TEXT, "
+                "CREATE TABLE spilled (host TEXT, id INTEGER, url TEXT NOT NULL, origin TEXT NOT NULL, past TEXT, row TEXT, "
                 "PRIMARY KEY (host, id)) WITHOUT ROWID"
             )
         return self._db
@@ -117,8 +117,18 @@ class TargetSpill:
         self._discard()
 
 
-def _columns(target: Target) -> str | None:
-    return json.dumps(dict(target.columns)) if target.columns else None
+def _row(target: Target) -> str | None:
+    """What goes with a target, None for most."""
+    if not target.columns and target.extra is NO_EXTRA:
+        return None
+    return json.dumps([dict(target.columns), asdict(target.extra)])
+
+
+def _told(row: str | None) -> tuple[dict[str, Any], Extra]:
+    if row is None:
+        return {}, NO_EXTRA
+    columns, extra = json.loads(row)
+    return columns, Extra(**extra)
 
 
 def _packed(past: Past) -> str | None:

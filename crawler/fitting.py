@@ -1,0 +1,60 @@
+"""Values and types of columns: what texts look like, and values as columns of pyarrow, where what does not fit is null."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+_WHOLE = re.compile(r"-?(0|[1-9]\d{0,17})")
+_NUMBER = re.compile(r"-?(0|[1-9]\d{0,17})(\.\d+)?([eE][+-]?\d{1,3})?")
+_TRUTH = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+
+Convert = Callable[[Any], Any]
+
+
+def conversion_of(texts: Sequence[str | None]) -> Convert | None:
+    """What makes values of the texts of a column: what all of the first rows look like. None: they stay texts."""
+    given = [text for text in texts if text]
+    if not given:
+        return None
+    if all(map(_WHOLE.fullmatch, given)):
+        return _whole
+    if all(map(_NUMBER.fullmatch, given)):
+        return _number
+    return _truth if all(text in _TRUTH for text in given) else None
+
+
+def _whole(text: Any) -> Any:
+    return int(text) if text and _WHOLE.fullmatch(text) else text or None
+
+
+def _number(text: Any) -> Any:
+    return float(text) if text and _NUMBER.fullmatch(text) else text or None
+
+
+def _truth(text: Any) -> Any:
+    return _TRUTH.get(text, text) if text else None
+
+
+def fitted(values: Sequence[Any], kind: Any) -> Any:
+    """Values as a `pyarrow.Array` of a type; null for those that do not fit."""
+    import pyarrow as pa
+
+    try:
+        return pa.array(values, kind)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        return pa.array([_fit(value, kind) for value in values], kind)
+
+
+def _fit(value: Any, kind: Any) -> Any:
+    import pyarrow as pa
+
+    try:
+        return pa.scalar(value, kind).as_py()
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        pass
+    try:  # moments and decimals travel as text, bytes in base64
+        return pa.scalar(value).cast(kind).as_py()
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        return None

@@ -1,0 +1,260 @@
+"""Lists of targets: found, opened, their columns understood, and read in a thread, some rows at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Collection, Generator, Iterator, Mapping, Sequence
+from contextlib import aclosing, closing, contextmanager
+from itertools import chain, islice
+from typing import Any, NamedTuple
+
+from crawler.errors import InputError, SettingsError
+from crawler.extras import require
+from crawler.inputs.columns import HEAD_ROWS, Columns, check_others, columns_of
+from crawler.inputs.keys import Keys
+from crawler.inputs.lines import read_lines
+from crawler.inputs.opening import PipedFile, check_compression, opened
+from crawler.inputs.places import STDIN, files_of, format_of
+from crawler.inputs.rows import Row, Table
+from crawler.inputs.stdin import stdin
+from crawler.inputs.text_tables import text_table
+from crawler.inputs.where import Condition, RowFilter
+from crawler.model import NO_EXTRA, Extra
+from crawler.settings import InputSettings
+from crawler.urls import masked
+
+_BATCH = 256
+_HEAD_CHARACTERS = 4_000_000
+_TYPED_HEAD = 100
+
+OpenRun = Callable[[str, str], Any]
+"""Opens an earlier run: its folder, and which of its targets are meant."""
+
+
+class Entry(NamedTuple):
+    """What becomes a target: its address as it was given, where it stood, and what goes with it."""
+
+    url: str
+    origin: str = ""
+    columns: Mapping[str, Any] = {}
+    extra: Extra = NO_EXTRA
+    flaw: str = ""
+
+
+class Lists:
+    """The lists among the sources of a run.
+
+    Args:
+        looked_at: columns that functions look at; None for all.
+        needed: columns that settings other than those of the input name, by setting.
+        open_run: opens an earlier run.
+    """
+
+    def __init__(
+        self,
+        settings: InputSettings,
+        looked_at: Collection[str] | None = None,
+        needed: Mapping[str, str] | None = None,
+        open_run: OpenRun | None = None,
+    ) -> None:
+        self._settings = settings
+        self._looked_at = looked_at
+        self._needed = needed or {}
+        self._open_run = open_run
+        self._where = Condition(settings.where) if settings.where else None
+        self._filter: RowFilter | None = None
+        self._keys = Keys()
+        self.columns: Columns | None = None
+        self.notes: list[str] = []
+
+    def close(self) -> None:
+        self._keys.close()
+
+    # Before anything is fetched. All of these block.
+
+    def files(self, source: str) -> list[tuple[str, str]]:
+        """Name and format of the files behind a source. Raises what `check` raises."""
+        chosen = self._settings.input_format
+        return [(name, format_of(name, chosen)) for name in files_of(source, chosen)]
+
+    def check(self, source: str) -> None:
+        """Look whether the files of a source are there, and the first one has the columns that are asked for.
+
+        Raises:
+            InputError, SettingsError, MissingExtra: they are not, or it has not.
+        """
+        files = self.files(source)
+        for name, form in files:
+            if form == "parquet":
+                require("pyarrow", "sources", masked(name))
+            check_compression(name)
+        name, form = files[0]
+        if form == "txt":
+            self.refuse_columns(name)
+        elif name != STDIN:
+            with self._table(name, form) as table:
+                self._learn(masked(name), table, form, table.rows)
+
+    def refuse_columns(self, source: str) -> None:
+        """Plain addresses have no columns. Raises SettingsError if one is asked for."""
+        asked: dict[str, Any] = {
+            name: getattr(self._settings, name) for name in ("caption_column", "key_column", "keep_columns", "where")
+        }
+        for setting, value in (asked | dict(self._needed)).items():
+            if value:
+                raise SettingsError(
+                    setting,
+                    f"{masked(source)[:100]} has no columns; give a table (.csv, .tsv, .json, .jsonl, .parquet), "
+                    "or rows from Python",
+                )
+
+    def refuse_where(self, source: str) -> None:
+        """Raises SettingsError if rows are to be chosen by a condition."""
+        if self._where is not None:
+            raise SettingsError("where", f"is for tables in files; {source} are chosen where they are made")
+
+    def understand(self, name: str, table: Table, head: Sequence[Row], texts: bool = False) -> None:
+        """Decide from the first rows of a table which column is what. The first table decides; others need its columns.
+
+        Args:
+            texts: all values are texts.
+        """
+        names = list(table.names) or list(dict.fromkeys(column for row in head for column in row.values))
+        if not names and not texts:
+            return  # nothing is in it, so nothing can be wrong
+        where = self._where.columns if self._where else ()
+        check_others(name, names, [*self._needed.items(), *(("where", column) for column in where)])
+        if self.columns is not None:
+            check_others(name, names, self.columns.named())
+            return
+        self.columns = columns_of(self._settings, name, names, table.types, head, self._looked_at, texts)
+        if self.columns.url != (self._settings.url_column or "url"):
+            self.notes.append(f"addresses are taken from column {self.columns.url!r} of {name}")
+        if self._where is not None and not table.types:
+            self._filter = RowFilter(self._where, head, texts)
+
+    def _learn(
+        self, name: str, table: Table, form: str, rows: Callable[[Collection[str] | None], Iterator[Row]]
+    ) -> Iterator[Row]:
+        """Read the first rows, and decide. Returns all rows that are wanted."""
+        wanted: Collection[str] | None = None
+        if table.types:  # the values are only needed to guess the address
+            known = self._settings.url_column or "url" in table.names
+            wanted = () if known else [name for name, kind in table.types.items() if "string" in str(kind)]
+        given = iter(()) if wanted == () else rows(wanted)
+        head: list[Row] = []
+        failure: Exception | None = None
+        size, most = 0, _TYPED_HEAD if table.types else HEAD_ROWS
+        try:
+            for row in islice(given, most):
+                head.append(row)
+                size += len(row.text) + sum(len(value) for value in row.values.values() if isinstance(value, str))
+                if size > _HEAD_CHARACTERS:
+                    break
+        except Exception as error:
+            if not head:
+                raise
+            failure = error
+        self.understand(name, table, head, form in ("csv", "tsv"))
+        if table.types:
+            return rows(self.columns.wanted if self.columns else None)
+        return chain(head, given if failure is None else _failing(failure))
+
+    # While it runs.
+
+    async def read(self, source: str) -> AsyncIterator[Sequence[Entry]]:
+        """The entries of a source in order, some at a time.
+
+        Raises:
+            InputError: it cannot be read to its end; what could be read has been given.
+        """
+        for name, form in await asyncio.to_thread(self.files, source):
+            async with aclosing(self._read_file(name, form)) as batches:
+                async for batch in batches:
+                    yield batch
+
+    async def _read_file(self, name: str, form: str) -> AsyncIterator[Sequence[Entry]]:
+        if form == "txt":
+            shown = "standard input" if name == STDIN else masked(name)
+            async for lines in read_lines(name):
+                yield [Entry(text, f"{shown}:{number}") for number, text in lines]
+        elif name == STDIN:
+            async with stdin() as read:
+                with PipedFile(read, asyncio.get_running_loop()) as piped:
+                    async for batch in self._pulled(name, form, piped):
+                        yield batch
+        else:
+            async for batch in self._pulled(name, form):
+                yield batch
+
+    async def _pulled(self, name: str, form: str, piped: Any = None) -> AsyncIterator[Sequence[Entry]]:
+        rows = self._entries(name, form, piped)
+        try:
+            while (batch := await asyncio.to_thread(next, rows, None)) is not None:
+                yield batch
+        finally:
+            await asyncio.to_thread(rows.close)
+
+    def _entries(self, name: str, form: str, piped: Any) -> Generator[Sequence[Entry], None, None]:
+        """In a thread."""
+        shown = "standard input" if name == STDIN else masked(name)
+        with self._table(name, form, piped) as table:
+            if self.columns is None:
+                rows = self._learn(shown, table, form, table.rows)
+            else:
+                if table.names:
+                    self.understand(shown, table, (), form in ("csv", "tsv"))
+                rows = table.rows(self.columns.wanted)
+            for batch in _batches(rows):
+                chosen = batch if self._filter is None else self._filter.chosen(batch)
+                yield [self.entry(row, f"{shown}:{row.at}") for row in chosen]
+
+    def entry(self, row: Row, origin: str) -> Entry:
+        """What becomes of a row."""
+        if row.flaw or self.columns is None:
+            return Entry(row.text, origin, flaw=row.flaw or "a row without an address")
+        extra, flaw = self.columns.extra(row)
+        if extra.key and not flaw and self._keys.taken(extra.key):
+            flaw = f"its key {extra.key!r} is that of an earlier row"
+        return Entry(self.columns.address(row), origin, self.columns.others(row), NO_EXTRA if flaw else extra, flaw)
+
+    @contextmanager
+    def _table(self, name: str, form: str, piped: Any = None) -> Iterator[Table]:
+        if form == "run":
+            if self._open_run is None:
+                raise InputError(f"{name}: runs cannot be read here")
+            with closing(self._open_run(name, self._settings.take)) as run:
+                yield run
+            return
+        with opened(name, piped) as file:
+            if form == "parquet":
+                if piped is not None:
+                    raise SettingsError("input_format", "Parquet cannot be read from standard input: give a file")
+                from crawler.inputs.parquet import ParquetTable
+
+                yield ParquetTable(file, name, self._where)
+            else:
+                with text_table(form, file, masked(name)) as table:
+                    yield table
+
+
+def _batches(rows: Iterator[Row]) -> Iterator[list[Row]]:
+    """Some rows at a time; what could be read before an error comes before it."""
+    while True:
+        batch: list[Row] = []
+        failure = None
+        try:
+            batch.extend(islice(rows, _BATCH))
+        except Exception as error:
+            failure = error
+        if batch:
+            yield batch
+        if failure is not None:
+            raise failure
+        if not batch:
+            return
+
+
+def _failing(error: Exception) -> Iterator[Row]:
+    raise error
+    yield
