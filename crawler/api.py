@@ -6,15 +6,13 @@ Leaves the process alone: no signal handler, no logging set-up, no event loop of
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
-from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 from crawler.clock import Clock, SystemClock
-from crawler.errors import CrawlerError, JournalError, SettingsError
+from crawler.errors import CrawlerError, InputError, SettingsError
 from crawler.fetch.budget import ByteBudget
 from crawler.fetch.client import Client
 from crawler.frontier.backoff import Backoff
@@ -23,19 +21,14 @@ from crawler.frontier.hosts import HostFrontier
 from crawler.inputs.mailbox import Mailbox
 from crawler.inputs.targets import Targets
 from crawler.model import Outcome
+from crawler.outputs import check_output, open_output
 from crawler.pipeline import Deliver, Pipeline
-from crawler.ports import Frontier, Journal, RobotsMemory, Source, Spill, Store
+from crawler.ports import Frontier, Source
 from crawler.process.pool import WorkerPool
 from crawler.progress import Progress, Summary
 from crawler.report.counters import Counters
-from crawler.settings import ProcessSettings, Settings
-from crawler.state.journal import FolderJournal
-from crawler.state.none import NullJournal
+from crawler.settings import Settings
 from crawler.state.run_table import RunTable
-from crawler.state.spill import TargetSpill
-from crawler.store.files import FileStore
-from crawler.store.metadata import MetadataLedger
-from crawler.store.none import NullStore
 
 _BACKLOG_PER_WORKER = 32
 _OUTCOMES_AHEAD = 64
@@ -91,7 +84,7 @@ class Crawler:
         await asyncio.to_thread(self._check)
         async with AsyncExitStack() as stack:
             # Closed in the opposite order: the journal last, when everything that is stored has been told to it.
-            self._journal, self._store, self._spill = await _open_output(self.settings, self._clock, stack)
+            self._journal, self._store, self._spill = await open_output(self.settings, self._source, self._clock, stack)
             self._pool = await stack.enter_async_context(WorkerPool(self.settings.process))
             process = self.settings.process
             client = Client(
@@ -202,7 +195,7 @@ class Crawler:
         """Everything that can be wrong with files and folders, before anything is made."""
         self._source.check()
         if self.settings.store.format != "none":
-            _check_output(Path(self.settings.store.output))
+            check_output(self.settings)
 
     def _start(self, source: Source, deliver: Deliver | None) -> asyncio.Task[None]:
         if self._run is not None:
@@ -231,7 +224,12 @@ class Crawler:
         """Run the pipeline, tell its progress, and wake whoever waits for the next outcome when it ends."""
         ticker = asyncio.create_task(self._tick(), name="crawler-progress") if self._progress else None
         try:
-            await pipeline.run()
+            try:
+                await pipeline.run()
+            except InputError:
+                await self._end()
+                raise
+            await self._end()
         finally:
             self._seconds = self._clock.monotonic() - self._began
             if ticker is not None:
@@ -239,6 +237,11 @@ class Crawler:
             if self._progress is not None:
                 self._progress(self.progress)
             self._outcomes.close()
+
+    async def _end(self) -> None:
+        """Everything that will end in this run has ended: what is complete is published."""
+        await self._journal.flush()
+        await self._store.finish(self._source.total if self._source.complete else None)
 
     async def _tick(self) -> None:
         while self._progress is not None:
@@ -298,90 +301,10 @@ async def crawl(settings: Settings, *, progress: ProgressCallback | None = None)
         return await run.finish()
 
 
-class _Journal(Journal, RobotsMemory, Protocol):
-    """What is remembered of targets, and of hosts."""
-
-
-async def _open_output(settings: Settings, clock: Clock, stack: AsyncExitStack) -> tuple[_Journal, Store, Spill]:
-    # Each address once, unless the same one is asked for again and again on purpose. A service is asked at will.
-    unique = settings.input.repeat == 1 and bool(settings.input.sources)
-    dedup = settings.process.dedup_by, settings.process.distance
-    if settings.store.format == "none":
-        nothing = await stack.enter_async_context(NullJournal(unique, dedup))
-        store = await stack.enter_async_context(NullStore())
-        return nothing, store, await stack.enter_async_context(TargetSpill())
-    folder, state = Path(settings.store.output), settings.state
-    await asyncio.to_thread(_make_folder, folder)
-    files = FileStore(folder, settings.store.name, state.durable)
-    ledger = MetadataLedger(folder, files, state.durable)
-    # The journal first: its lock is what makes the folder ours.
-    journal = FolderJournal(
-        folder,
-        output_settings(settings),
-        ledger,
-        clock,
-        state.durable,
-        state.retry_missed,
-        unique,
-        state.refresh,
-        dedup,
-        output_settings(Settings(process=ProcessSettings(encode=settings.process.encode))),
-    )
-    await stack.enter_async_context(journal)
-    await stack.enter_async_context(files)
-    return journal, files, await stack.enter_async_context(TargetSpill(folder / ".crawler"))
-
-
 def _source(settings: Settings) -> Targets:
     process = settings.process
     hashed = {"verify_hash": process.verify_hash} if process.verify_hash else {}
     return Targets(settings.input, None if process.transform else tuple(hashed.values()), hashed, RunTable)
 
 
-def output_settings(settings: Settings) -> dict[str, Any]:
-    """The settings that decide how pictures look and are called: a folder keeps to them."""
-    process = settings.process
-    looks: dict[str, Any] = {name: getattr(process, name) for name in ("encode", "truncated", "transform")}
-    if process.encode != "original":
-        names = ("fit", "gravity", "upscale", "filter", "background", "mode", "frames", "strip")
-        looks |= {name: getattr(process, name) for name in names}
-        looks |= {
-            "size": "x".join(map(str, process.box)),
-            "keep": ",".join(process.keep),
-            "variant": " ".join(process.variant),
-        }
-    for output in process.outputs:
-        looks |= {name: getattr(process, name) for name in _LOOKS.get(output.encode, ())}
-    looks |= {"dedup": process.dedup_by, "name": settings.store.name}
-    return looks | {"repeat": settings.input.repeat, "format": settings.store.format}
-
-
-_LOOKS = {
-    "jpeg": ("quality", "progressive", "subsampling"), "webp": ("quality", "lossless"), "avif": ("quality", "subsampling"),
-    "png": ("compression",),
-}  # fmt: skip
-
-
-def _check_output(folder: Path) -> None:
-    """What can be said of the output folder without changing anything."""
-    if folder.exists() and not folder.is_dir():
-        raise SettingsError("output", f"{folder} is a file, a folder is needed")
-    parent = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        raise SettingsError("output", f"{folder} cannot be written: {parent} is not a folder that allows it")
-    journal, metadata = folder / ".crawler/journal.sqlite", folder / "metadata.jsonl"
-    if metadata.exists() and metadata.stat().st_size and not (journal.exists() and journal.stat().st_size):
-        raise JournalError(
-            f"{folder}: holds a metadata.jsonl but no journal (.crawler/journal.sqlite), so what is done cannot be told; "
-            "put the journal back, or use another output folder"
-        )
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        (folder / ".crawler").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SettingsError("output", f"{folder} cannot be made or written: {error.strerror or error}") from error
-
-
-__all__ = ["Crawler", "CrawlerError", "crawl", "output_settings"]
+__all__ = ["Crawler", "CrawlerError", "crawl"]

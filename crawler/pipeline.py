@@ -32,6 +32,9 @@ from crawler.model import (
 )
 from crawler.ports import Fetcher, Frontier, Journal, Observer, Processor, Source, Store
 
+_LOOK_AGAIN = 0.1
+"""Seconds between two looks at a store that has no room."""
+
 Deliver = Callable[[Outcome], Awaitable[None]]
 Retry = Callable[[Miss, Visit], float | None]
 
@@ -131,12 +134,18 @@ class Pipeline:
 
     async def _feed_all(self) -> None:
         async for targets in self._source.batches():
+            while not self._store.has_room(targets[0].index) and (self._under_way() or self._store.busy):
+                await self._clock.sleep(_LOOK_AGAIN)
             settled = {target.index for target in await self._journal.settled(targets)}
             self.skipped += len(settled)
             fresh = [target for target in targets if target.index not in settled] if settled else targets
             past = await self._journal.past(fresh) if fresh else {}
             for target in fresh:
                 await self._admit(target, past.get(target.index, NO_PAST))
+
+    def _under_way(self) -> bool:
+        """Some target has not ended: what the store waits for can still come."""
+        return bool(self._frontier.waiting() or self.fetching or self.processing or self.storing)
 
     async def _admit(self, target: Target, past: Past) -> None:
         at = f"{target.origin}: " if target.origin else ""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
-from crawler.model import Answer, Fetched, Miss, Outcome, Past, Picture, Receipt, Record, Target, Twin, Visit
+from crawler.model import Answer, Fetched, Miss, Outcome, Past, Picture, Receipt, Record, Settled, Target, Twin, Visit
 
 
 class Source(Protocol):
@@ -139,6 +139,92 @@ class Store(Protocol):
         """
         ...
 
+    def has_room(self, index: int) -> bool:
+        """False while so much waits for being published that the input should not be read on, from this target.
+
+        Raises:
+            StoreError: something could not be published; the run must end.
+        """
+        ...
+
+    @property
+    def busy(self) -> bool:
+        """True while something is being published."""
+        ...
+
+    async def finish(self, total: int | None) -> None:
+        """All that will end in this run has ended, and is in the journal. Publishes what is complete.
+
+        Args:
+            total: targets of the whole input, None if it was not read to its end.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        ...
+
+
+class Shelf(Protocol):
+    """What the journal is for a store of shards: slices of the input, each with a fixed number of targets."""
+
+    def settled(self, first: int, last: int, by_key: bool = False) -> Iterable[Settled]:
+        """Targets of a slice that have ended, in order of their index, or of their own keys. From any thread."""
+        ...
+
+    async def empty(self) -> bool:
+        """True if no target has ended."""
+        ...
+
+    async def counts(self, size: int) -> Mapping[int, int]:
+        """How many targets have ended of each shard that is not published.
+
+        Args:
+            size: targets in a shard.
+        """
+        ...
+
+    async def published(self) -> Sequence[int]:
+        """Numbers of the shards that are published."""
+        ...
+
+    async def unfinished(self, size: int, total: int | None) -> Sequence[int]:
+        """Shards all of whose targets have ended, and which are not published as they are now.
+
+        Args:
+            total: targets of the whole input, None while that is not known: its last shard is then not complete.
+        """
+        ...
+
+    async def publish(self, shard: int, targets: int, first: int, last: int, emptied: bool) -> None:
+        """A shard is where it belongs.
+
+        Args:
+            emptied: nothing of its slice is in the spool any more.
+        """
+        ...
+
+    async def stale(self, shard: int) -> None:
+        """A shard has to be published again."""
+        ...
+
+    async def lose(self, indexes: Sequence[int]) -> None:
+        """Take the records of targets out whose pictures are gone: they are done again by the next run."""
+        ...
+
+    async def recall(self, name: str) -> str | None:
+        """What was kept under a name."""
+        ...
+
+    async def keep(self, name: str, value: str) -> None: ...
+
+    async def adopt(self, shard: int, settings: Mapping[str, Any], rows: Iterable[Settled]) -> None:
+        """Take over what a published shard tells, into an empty journal.
+
+        Raises:
+            SettingsChanged: it was made with settings that give other pictures.
+        """
+        ...
+
 
 class Journal(Protocol):
     """What has been done. Durable in batches."""
@@ -206,8 +292,8 @@ class Ledger(Protocol):
         """Write what belongs to the records, just before they are committed. Returns the new mark."""
         ...
 
-    def committed(self, records: Sequence[Record]) -> None:
-        """The records are durable."""
+    def committed(self, indexes: Sequence[int]) -> None:
+        """What became of these targets is durable."""
         ...
 
     def rebuild(self, recorded: Iterable[Record]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -15,8 +16,10 @@ from crawler.extras import has
 from crawler.model import Fetched, Miss, Record, Target
 from crawler.picture_settings import EXTRA_FORMATS, FORMATS, ProcessSettings
 from crawler.process.pool import WorkerPool
+from crawler.state.home import FOLDER
 from crawler.state.reader import RunReader
 from crawler.state.repair import forget
+from crawler.store.stored import Bytes, Stored, open_stored
 
 _AT_ONCE = 64
 _ANY_SIZE = 1 << 40  # what was stored was allowed when it was stored
@@ -40,7 +43,7 @@ class Checked:
     faults: list[Fault]
 
 
-async def verify(folder: Path, repair: bool = False) -> Checked:
+async def verify(folder: Path | str, repair: bool = False) -> Checked:
     """Check every stored picture of the run in `folder`. With `repair` the next run does the faulty ones again.
 
     Raises:
@@ -50,17 +53,25 @@ async def verify(folder: Path, repair: bool = False) -> Checked:
     status = await asyncio.to_thread(reader.status)
     if status.running:
         raise RunLocked(f"{folder}: a run is using this folder ({status.running}); verify it when the run has ended")
+    made = json.loads(await asyncio.to_thread(reader.fact, "settings") or "{}")
+    form, shard_count = made.get("format", "files"), made.get("shard_count", 0)
+    output = await asyncio.to_thread(reader.fact, "output") or str(folder)
+    if "://" not in output and Path(folder).is_dir() and reader.home == Path(folder) / FOLDER:
+        output = str(folder)  # the folder may have been moved
+    stored = await asyncio.to_thread(open_stored, form, output, reader.home, shard_count)
     faults = []
     settings = ProcessSettings(encode="original", max_pixels=_ANY_SIZE, formats=_formats())
-    async with WorkerPool(settings) as pool:
-        records = reader.records()
-        while batch := await asyncio.to_thread(lambda: list(islice(records, _AT_ONCE))):
-            files = [(record, file) for record in batch for file in _files(record)]
-            found = await asyncio.gather(*(_check(folder, record, file, pool) for record, file in files))
-            faults += [fault for fault in found if fault is not None]
+    try:
+        async with WorkerPool(settings) as pool:
+            records = reader.records()
+            while batch := await asyncio.to_thread(lambda: _some(records, stored)):
+                found = await asyncio.gather(*(_check(record, file, pool) for record, file in batch))
+                faults += [fault for fault in found if fault is not None]
+    finally:
+        await asyncio.to_thread(stored.close)
     if repair and faults:
         faulty = {fault.record.index: fault.record for fault in faults}
-        await asyncio.to_thread(forget, folder, list(faulty.values()))
+        await asyncio.to_thread(forget, reader.home, output, list(faulty.values()), shard_count)
     return Checked(status.stored, faults)
 
 
@@ -71,42 +82,44 @@ def _formats() -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """A file that a record names, and what it should be."""
+    """A file that a record names, and what it should be.
+
+    Attributes:
+        data: what it is, or why it could not be read.
+    """
 
     name: str
     size: int
     digest: bytes
+    is_picture: bool
+    data: Bytes
 
 
-def _files(record: Record) -> Iterator[_File]:
-    yield _File(record.file_name, record.size, record.digest)
-    for file in record.companions:
-        yield _File(file.file_name, file.size, file.digest)
+def _some(records: Iterator[Record], stored: Stored) -> list[tuple[Record, _File]]:
+    """The files of the next few records."""
+    found = []
+    for record in islice(records, _AT_ONCE):
+        data = stored.read(record)
+        found.append((record, _File(record.file_name, record.size, record.digest, True, data[0])))
+        for one, its in zip(record.companions, data[1:], strict=True):
+            found.append((record, _File(one.file_name, one.size, one.digest, one.is_picture, its)))
+    return found
 
 
-async def _check(folder: Path, record: Record, file: _File, pool: WorkerPool) -> Fault | None:
-    data = await asyncio.to_thread(_read, folder, file)
-    if isinstance(data, tuple):
-        return Fault(record, *data, file.name)
+async def _check(record: Record, file: _File, pool: WorkerPool) -> Fault | None:
+    data = file.data
+    if isinstance(data, str):
+        return Fault(record, "missing", data, file.name)
+    if len(data) != file.size:
+        return Fault(record, "size", f"{len(data)} bytes, {file.size} were stored", file.name)
+    if await asyncio.to_thread(lambda: hashlib.sha256(data).digest()) != file.digest:
+        return Fault(record, "hash", "other bytes than were stored", file.name)
+    if not file.is_picture:
+        return None
     result = await pool.process(Fetched(Target(record.index, record.url), data, "", 200, "", 0.0, 0.0))
     if isinstance(result, Miss):
         return Fault(record, "decode", f"{result.reason.value}: {result.detail}", file.name)
     return None
-
-
-def _read(folder: Path, file: _File) -> bytes | tuple[Literal["missing", "size", "hash"], str]:
-    """The bytes of a file, or what is wrong with them."""
-    try:
-        data = (folder / file.name).read_bytes()
-    except FileNotFoundError:
-        return "missing", "there is no such file"
-    except OSError as error:
-        return "missing", f"cannot be read: {error.strerror or error}"
-    if len(data) != file.size:
-        return "size", f"{len(data)} bytes, {file.size} were stored"
-    if hashlib.sha256(data).digest() != file.digest:
-        return "hash", "other bytes than were stored"
-    return data
 
 
 def fault_lines(faults: Iterable[Fault]) -> Iterable[str]:

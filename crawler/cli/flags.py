@@ -29,6 +29,8 @@ from crawler.settings import (  # noqa: F401
     FrontierSettings,
     InputFormat,
     InputSettings,
+    Metadata,
+    PictureColumn,
     Resolver,
     Settings,
     StoreFormat,
@@ -144,6 +146,11 @@ class ProcessFlags(ProcessSettings):
 class StoreFlags(StoreSettings):
     output: Annotated[str, Parameter(alias="-o")] = ""
     name: str = DEFAULT_NAME
+    sidecar: Names = ()
+    shard_count: Whole = StoreSettings.shard_count
+    row_group: Whole = StoreSettings.row_group
+    spool: Amount = StoreSettings.spool
+    uploads: Whole = StoreSettings.uploads
 
 
 def plain(**groups: Any) -> Settings:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing, contextmanager
 from itertools import chain, islice
 from typing import Any, NamedTuple
@@ -93,7 +93,7 @@ class Lists:
             self.refuse_columns(name)
         elif name != STDIN:
             with self._table(name, form) as table:
-                self._learn(masked(name), table, form, table.rows)
+                self._learn(masked(name), table, form)
 
     def refuse_columns(self, source: str) -> None:
         """Plain addresses have no columns. Raises SettingsError if one is asked for."""
@@ -133,15 +133,13 @@ class Lists:
         if self._where is not None and not table.types:
             self._filter = RowFilter(self._where, head, texts)
 
-    def _learn(
-        self, name: str, table: Table, form: str, rows: Callable[[Collection[str] | None], Iterator[Row]]
-    ) -> Iterator[Row]:
+    def _learn(self, name: str, table: Table, form: str) -> Iterator[Row]:
         """Read the first rows, and decide. Returns all rows that are wanted."""
         wanted: Collection[str] | None = None
         if table.types:  # the values are only needed to guess the address
             known = self._settings.url_column or "url" in table.names
             wanted = () if known else [name for name, kind in table.types.items() if "string" in str(kind)]
-        given = iter(()) if wanted == () else rows(wanted)
+        given = iter(()) if wanted == () else table.rows(wanted)
         head: list[Row] = []
         failure: Exception | None = None
         size, most = 0, _TYPED_HEAD if table.types else HEAD_ROWS
@@ -157,7 +155,7 @@ class Lists:
             failure = error
         self.understand(name, table, head, form in ("csv", "tsv"))
         if table.types:
-            return rows(self.columns.wanted if self.columns else None)
+            return table.rows(self.columns.wanted if self.columns else None)
         return chain(head, given if failure is None else _failing(failure))
 
     # While it runs.
@@ -173,7 +171,7 @@ class Lists:
                 async for batch in batches:
                     yield batch
 
-    async def _read_file(self, name: str, form: str) -> AsyncIterator[Sequence[Entry]]:
+    async def _read_file(self, name: str, form: str) -> AsyncGenerator[Sequence[Entry], None]:
         if form == "txt":
             shown = "standard input" if name == STDIN else masked(name)
             async for lines in read_lines(name):
@@ -200,7 +198,7 @@ class Lists:
         shown = "standard input" if name == STDIN else masked(name)
         with self._table(name, form, piped) as table:
             if self.columns is None:
-                rows = self._learn(shown, table, form, table.rows)
+                rows = self._learn(shown, table, form)
             else:
                 if table.names:
                     self.understand(shown, table, (), form in ("csv", "tsv"))

@@ -84,7 +84,7 @@ def files_of(source: str, chosen: str = "auto") -> list[str]:
     if path.is_dir():
         return _in_folder(source, chosen)
     if not path.exists() and has_magic(source):
-        if found := sorted(name for name in glob(source, recursive=True) if Path(name).is_file()):
+        if found := sorted(name for name in glob(source, recursive=True) if Path(name).is_file()):  # noqa: PTH207
             return [name for one in found for name in files_of(one, chosen)]
         raise InputMissing(f"{source}: no file has such a name")
     if not path.exists():

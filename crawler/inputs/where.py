@@ -70,7 +70,7 @@ class Condition:
         for at in range(1, len(pieces), 2):
             self._names[f"_column_{at}"] = pieces[at]
             pieces[at] = f" _column_{at} "
-        found = []
+        found: list[str] = []
         for token in tokenize.generate_tokens(io.StringIO("".join(pieces)).readline):
             word = token.string
             if token.type == tokenize.NAME and word not in self._names:

@@ -5,6 +5,7 @@ the journal holds is skipped.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
 import zlib
@@ -22,6 +23,7 @@ from crawler.errors import InputChanged, JournalError, SettingsChanged
 from crawler.model import Outcome, Past, Picture, Reason, Record, Target, Twin
 from crawler.ports import Ledger
 from crawler.seen import Seen
+from crawler.state.home import FILE, FOLDER
 from crawler.state.lock import FolderLock
 from crawler.state.rows import (
     FORGET,
@@ -35,10 +37,9 @@ from crawler.state.rows import (
     row,
 )
 from crawler.state.schema import connect, damaged
+from crawler.state.shelf import JournalShelf
 from crawler.state.twins import Claims, Twins
 
-FOLDER = ".crawler"
-FILE = "journal.sqlite"
 _MOST_PENDING = 2048
 BEYOND = 1 << 62
 """A mark beyond the end of any file: the next run writes the metadata anew from the records."""
@@ -58,8 +59,9 @@ class FolderJournal:
         unique: find out which addresses come more than once.
         refresh: what is stored is not settled either.
         dedup: by what pictures count as the same, and how far their looks may be apart.
-
         assumed: what an older folder was made with, in which a setting is not noted: there was no choice then.
+        home: where the journal is; without it `.crawler` in the folder.
+        output: what it is the journal of, for those that look at it later; without it the folder.
 
     Raises, on entering: RunLocked, SettingsChanged, JournalError.
     """
@@ -76,9 +78,13 @@ class FolderJournal:
         refresh: bool = False,
         dedup: tuple[str, int] = ("url", 0),
         assumed: Mapping[str, Any] | None = None,
+        home: Path | None = None,
+        output: str = "",
     ) -> None:
         self._folder = folder
-        self._path = folder / FOLDER / FILE
+        self._home = home or folder / FOLDER
+        self._output = output or str(folder.absolute())
+        self._path = self._home / FILE
         self._settings = dict(output_settings)
         self._ledger = ledger
         self._clock = clock
@@ -95,6 +101,7 @@ class FolderJournal:
         self._stale = False  # records were taken back: the ledger is written anew in the end
         self._last_known = -1
         self._failure: BaseException | None = None
+        self._last: Future[None] | None = None
 
     async def __aenter__(self) -> FolderJournal:
         self._batcher: Batcher[_Entry, None] = Batcher("crawler-journal", self._commit, _MOST_PENDING, COMMIT_SECONDS)
@@ -141,6 +148,7 @@ class FolderJournal:
         # Made into a row here: what waits for its commit must not hold the picture's bytes.
         record = Record.of(outcome) if outcome.stored else None
         done = self._batcher.do((row(outcome, record, self._clock.wall()), record))
+        self._last = done
         if self._claims is not None:
             self._claims.settled(outcome.target.index)
         if self._batcher.pending > _MOST_PENDING:
@@ -148,14 +156,32 @@ class FolderJournal:
         else:
             done.add_done_callback(self._remember_failure)
 
-    async def _asked(self, question: Callable[[], Twin | None]) -> Twin | None:
-        """Ask in the journal's thread."""
+    def shelf(self) -> JournalShelf:
+        """What a store of shards asks."""
+        return JournalShelf(self._path, self._ask, self._settings, self._grown)
 
-        def ask() -> Twin | None:
+    def _grown(self, last: int) -> None:
+        self._last_known = max(self._last_known, last)
+
+    async def flush(self) -> None:
+        """Wait until all that was settled is committed. Raises JournalError if it cannot be."""
+        if self._last is not None:
+            await asyncio.wait({self._last})
+        if self._failure is not None:
+            raise self._failure
+
+    async def _ask(self, question: Callable[[sqlite3.Connection], Any]) -> Any:
+        """Ask the database, in the journal's thread."""
+
+        def ask() -> Any:
             with self._guarded():
-                return question()
+                return question(self._db)
 
         return await self._batcher.call(ask)
+
+    async def _asked(self, question: Callable[[], Twin | None]) -> Twin | None:
+        found: Twin | None = await self._ask(lambda _: question())
+        return found
 
     def _remember_failure(self, done: Future[None]) -> None:
         if not done.cancelled() and (error := done.exception()) is not None:
@@ -164,9 +190,9 @@ class FolderJournal:
     # Below: in the journal's thread.
 
     def _open(self) -> None:
-        with disk_errors(self._folder):
-            (self._folder / FOLDER).mkdir(parents=True, exist_ok=True)
-            self._lock = FolderLock(self._folder / FOLDER / "lock")
+        with disk_errors(self._home):
+            self._home.mkdir(parents=True, exist_ok=True)
+            self._lock = FolderLock(self._home / "lock")
         try:
             self._db = connect(self._path, self._durable)
             with self._guarded():
@@ -175,7 +201,8 @@ class FolderJournal:
                 self._last_known = -1 if last is None else last
                 self._db.execute("DELETE FROM robots WHERE expires <= ?", (self._clock.wall(),))
                 mark = self._ledger.rewind(int(self._fact("mark") or 0), self._records, self._held)
-                self._note_facts(mark=mark, settings=json.dumps(self._settings, sort_keys=True))
+                told = json.dumps(self._settings, sort_keys=True)
+                self._note_facts(mark=mark, settings=told, output=str(self._output))
                 if self._dedup[0] != "url":
                     self._twins = Twins(self._db, *self._dedup)
         except BaseException:
@@ -212,7 +239,7 @@ class FolderJournal:
                 if self._db.in_transaction:  # a full disk makes SQLite roll back by itself
                     self._db.execute("ROLLBACK")
                 raise
-            self._ledger.committed(records)
+            self._ledger.committed([values[0] for values, _ in entries])
             if self._twins is not None:
                 for values, _ in entries:
                     self._twins.drop(values[0])

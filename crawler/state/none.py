@@ -59,6 +59,9 @@ class NullJournal:
             await self._thread().call(lambda: self._keep(known))
             self._claims.settled(picture.target.index)
 
+    async def flush(self) -> None:
+        return None
+
     async def forget(self, target: Target) -> None:
         return None
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from crawler.errors import NotARun
 from crawler.model import Reason, Record, Settled
-from crawler.state.journal import FILE, FOLDER
+from crawler.state.home import FILE, FOLDER, find_home
 from crawler.state.lock import holder
 from crawler.state.rows import RECORD_COLUMNS, SETTLED_COLUMNS, record_of, settled_of
 from crawler.state.schema import connect_to_read, damaged
@@ -71,17 +71,26 @@ class MissRow:
 
 
 class RunReader:
-    """The journal of `folder`.
+    """The journal of a run.
+
+    Args:
+        folder: its output, or the folder of the journal itself.
 
     Raises:
         NotARun: there is none. JournalError: it cannot be read.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path | str) -> None:
         self._folder = folder
-        self._path = folder / FOLDER / FILE
+        self.home = find_home(folder)
+        self._path = self.home / FILE
         if not self._path.is_file():
-            raise NotARun(f"{folder}: is not the folder of a run (there is no {FOLDER}/{FILE} in it)")
+            where = (
+                f"{FOLDER}/{FILE} in it"
+                if "://" not in str(folder)
+                else f"{self._path}; was it --state that named one?"
+            )
+            raise NotARun(f"{folder}: is not the folder of a run (there is no {where})")
 
     def status(self) -> Status:
         """Counts over the whole journal."""
@@ -92,7 +101,7 @@ class RunReader:
             reasons = _reasons(db)
             return Status(
                 folder=str(self._folder),
-                running=holder(self._folder / FOLDER / "lock"),
+                running=holder(self.home / "lock"),
                 stored=stored,
                 missed=sum(reason.count for reason in reasons),
                 later=sum(reason.count for reason in reasons if reason.later),

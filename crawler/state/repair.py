@@ -7,27 +7,38 @@ from pathlib import Path
 
 from crawler.disk import disk_errors
 from crawler.model import Record
-from crawler.state.journal import BEYOND, FILE, FOLDER
+from crawler.state.home import FILE
+from crawler.state.journal import BEYOND
 from crawler.state.lock import FolderLock
 from crawler.state.rows import FORGET
 from crawler.state.schema import connect
+from crawler.state.shelf import STALE
 
 
-def forget(folder: Path, records: Sequence[Record]) -> None:
-    """Forget these pictures: their files are removed, their metadata is written anew by the next run.
+def forget(home: Path, output: str, records: Sequence[Record], shard_count: int = 0) -> None:
+    """Forget these pictures: their files are removed, their metadata or their shards are written anew by the next run.
+
+    Args:
+        home: folder of the journal.
+        output: folder or address of the pictures.
+        shard_count: targets in a shard, 0 for a folder of files.
 
     Raises:
         RunLocked: a run is using the folder.
     """
-    lock = FolderLock(folder / FOLDER / "lock")
+    lock = FolderLock(home / "lock")
     try:
-        db = connect(folder / FOLDER / FILE)
-        with disk_errors(folder):
-            for record in records:
-                for name in record.files:
-                    (folder / name).unlink(missing_ok=True)
+        db = connect(home / FILE)
+        if not shard_count and "://" not in output:
+            with disk_errors(Path(output)):
+                for record in records:
+                    for name in record.files:
+                        Path(output, name).unlink(missing_ok=True)
         db.execute("BEGIN IMMEDIATE")
         db.executemany(FORGET, [(record.index,) for record in records])
+        if shard_count:
+            stale = {record.index // shard_count for record in records}
+            db.executemany("UPDATE shards SET targets = ? WHERE id = ?", [(STALE, shard) for shard in stale])
         db.execute("INSERT OR REPLACE INTO facts VALUES ('mark', ?)", (BEYOND,))
         db.execute("COMMIT")
         db.close()

@@ -31,7 +31,7 @@ def record_of(values: Sequence[Any]) -> Record:
     """The record behind a row of RECORD_COLUMNS."""
     *plain, place, more = values
     if more is None:
-        return Record(*plain, place=place)
+        return Record(*plain) if place is None else replace(Record(*plain), place=place)
     told = json.loads(more)
     files = tuple(CompanionFile(**file | {"digest": bytes.fromhex(file["digest"])}) for file in told.get("files", ()))
     return replace(
@@ -49,9 +49,63 @@ def settled_of(values: Sequence[Any]) -> Settled:
     """What is behind a row of SETTLED_COLUMNS."""
     plain, more = values[:_PLAIN], values[-1]
     if plain[2]:
-        return Settled(*plain, extra=_extra(json.loads(more)) if more else NO_EXTRA, record=None)
+        return Settled(*[*plain, _extra(json.loads(more)) if more else NO_EXTRA, None])
     record = record_of(values[_PLAIN:])
-    return Settled(*plain, extra=record.extra, record=record)
+    return Settled(*[*plain, record.extra, record])
+
+
+def row_of(one: Settled) -> tuple[Any, ...]:
+    """The row behind what another place tells of a target: SETTLED_COLUMNS the other way round."""
+    record = one.record
+    head = (one.index, one.url, one.reason or None, one.attempts, one.seconds, one.ended_at, one.status)
+    if record is None:
+        told = (one.final_url or None, one.detail, one.origin)
+        return (
+            *head,
+            *told,
+            *(None,) * 10,
+            fingerprint(one.url),
+            *(None,) * 5,
+            one.same_as,
+            _more(None, one.extra),
+            None,
+        )
+    return (
+        *head,
+        *_stored(record),
+        fingerprint(one.url),
+        *_rest(record),
+        None,
+        None,
+        None,
+        _more(record, one.extra),
+        None,
+    )
+
+
+def _stored(record: Record) -> tuple[Any, ...]:
+    """From `final_url` to `content_type`."""
+    return (
+        record.final_url if record.final_url != record.url else None,
+        None,
+        None,
+        record.file_name,
+        record.sha256,
+        record.digest if record.digest != record.sha256 else None,
+        record.width,
+        record.height,
+        record.original_width,
+        record.original_height,
+        record.format,
+        record.size,
+        record.content_type if record.content_type != "image/jpeg" else None,
+    )
+
+
+def _rest(record: Record) -> tuple[Any, ...]:
+    """From `etag` to `frames`. The ETag is enough (RFC 9110 13.1.3)."""
+    modified = None if record.etag else record.last_modified or None
+    return record.etag or None, modified, record.frames if record.frames != 1 else None
 
 
 def _extra(told: Mapping[str, Any]) -> Extra:
@@ -118,29 +172,16 @@ def row(outcome: Outcome, record: Record | None, now: float) -> tuple[Any, ...]:
             _more(None, target.extra),
             None,
         )
+    likeness = outcome.picture.likeness
     return (
         *head,
         record.fetched_at,
         outcome.picture.fetched.status,
-        record.final_url if record.final_url != record.url else None,
-        None,
-        None,
-        record.file_name,
-        record.sha256,
-        record.digest if record.digest != record.sha256 else None,
-        record.width,
-        record.height,
-        record.original_width,
-        record.original_height,
-        record.format,
-        record.size,
-        record.content_type if record.content_type != "image/jpeg" else None,
+        *_stored(record),
         fingerprint(target.url),
-        record.etag or None,
-        None if record.etag else record.last_modified or None,  # the ETag is enough (RFC 9110 13.1.3)
-        record.frames if record.frames != 1 else None,
-        outcome.picture.likeness.pixels,
-        signed(outcome.picture.likeness.look),
+        *_rest(record),
+        likeness.pixels,
+        signed(likeness.look),
         None,
         _more(record, target.extra),
         record.place,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from crawler.model import Settled
@@ -34,7 +33,7 @@ class RunTable:
     types: dict[str, Any] = {}  # noqa: RUF012 - there are none
 
     def __init__(self, folder: str, take: str) -> None:
-        self._reader = RunReader(Path(folder))
+        self._reader = RunReader(folder)
         self._stored = take in ("stored", "all")
         self._reasons = (
             retried_reasons("all" if take in ("missed", "all") else take) if take != "stored" else frozenset()

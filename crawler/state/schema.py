@@ -54,6 +54,7 @@ _STEP_4 = """
 -- where a picture begins in the spool of its shard, NULL: not there; and the shards that are published.
 -- `more` also tells key, caption and kept columns of the target, of misses too
 ALTER TABLE targets ADD COLUMN place INTEGER;
+CREATE INDEX by_place ON targets (id) WHERE place IS NOT NULL;
 CREATE TABLE shards (id INTEGER PRIMARY KEY, targets INTEGER NOT NULL);
 """
 

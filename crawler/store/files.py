@@ -72,6 +72,16 @@ class FileStore:
         else:
             await self._batcher.call(lambda: self._remove(names))
 
+    def has_room(self, index: int) -> bool:
+        return True
+
+    @property
+    def busy(self) -> bool:
+        return False
+
+    async def finish(self, total: int | None) -> None:
+        return None
+
     def keeping(self, records: Iterable[Record]) -> Iterator[Record]:
         """Take note of the files that records name. Called from the journal's thread, as `discard_unkept`."""
         for record in records:
@@ -89,7 +99,7 @@ class FileStore:
         if self._intents is not None:
             self._intents.forget(indexes)
 
-    def finish(self, settled: bool) -> None:
+    def ended(self, settled: bool) -> None:
         """The last call, from the journal's thread. `settled`: all that was stored is in the journal."""
         if self._intents is not None:
             self._intents.close(settled)

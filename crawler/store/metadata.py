@@ -50,8 +50,8 @@ class MetadataLedger:
                 os.fsync(self._file.fileno())
             return self._file.tell()
 
-    def committed(self, records: Sequence[Record]) -> None:
-        self._store.forget(record.index for record in records)
+    def committed(self, indexes: Sequence[int]) -> None:
+        self._store.forget(indexes)
 
     def rebuild(self, recorded: Iterable[Record]) -> int:
         with disk_errors(self._folder):
@@ -63,7 +63,7 @@ class MetadataLedger:
 
     def close(self, finished: bool) -> None:
         self._file.close()
-        self._store.finish(finished)
+        self._store.ended(finished)
 
     def _discard(self, held: Callable[[Iterable[str]], set[str]]) -> None:
         """Remove files that a killed run left without a record: their targets are done again."""

@@ -16,6 +16,16 @@ class NullStore:
     async def retire(self, index: int, names: Sequence[str], forget: Callable[[], Awaitable[None]]) -> None:
         await forget()
 
+    def has_room(self, index: int) -> bool:
+        return True
+
+    @property
+    def busy(self) -> bool:
+        return False
+
+    async def finish(self, total: int | None) -> None:
+        return None
+
     async def __aenter__(self) -> NullStore:
         return self
 

@@ -1,0 +1,157 @@
+"""The journal as a store of shards sees it: slices of the input, what is in them, and which are published."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any, TypeVar
+
+from crawler.errors import SettingsChanged
+from crawler.model import Settled
+from crawler.state.rows import FORGET, INSERT, SETTLED_COLUMNS, row_of, settled_of
+from crawler.state.schema import connect_to_read
+
+Value = TypeVar("Value")
+
+STALE = -1
+"""Instead of the number of its targets: the shard has to be written again."""
+
+Ask = Callable[[Callable[[sqlite3.Connection], Any]], Awaitable[Any]]
+
+
+class JournalShelf:
+    """The Shelf of a FolderJournal.
+
+    Args:
+        path: of the journal.
+        ask: runs a function on the journal's database, in its thread.
+        settings: of the run that is going on.
+        grown: is told the last position that is known, when there are more.
+    """
+
+    def __init__(self, path: Path, ask: Ask, settings: Mapping[str, Any], grown: Callable[[int], None]) -> None:
+        self._path = path
+        self._ask = ask
+        self._settings = settings
+        self._grown = grown
+
+    def settled(self, first: int, last: int, by_key: bool = False) -> Iterator[Settled]:
+        order = "json_extract(more, '$.extra.key'), id" if by_key else "id"
+        query = f"SELECT {SETTLED_COLUMNS} FROM targets WHERE id BETWEEN ? AND ? ORDER BY {order}"
+        with closing(connect_to_read(self._path)) as db:
+            for values in db.execute(query, (first, last)):
+                yield settled_of(values)
+
+    async def empty(self) -> bool:
+        found = await self._ask(lambda db: db.execute("SELECT 1 FROM targets LIMIT 1").fetchone())
+        return found is None
+
+    async def counts(self, size: int) -> Mapping[int, int]:
+        # Only of what is not published: the others need no count, and there may be millions.
+        return dict(await self._ask(lambda db: _counts(db, size)))
+
+    async def published(self) -> Sequence[int]:
+        rows = await self._ask(lambda db: db.execute("SELECT id FROM shards").fetchall())
+        return [shard for (shard,) in rows]
+
+    async def unfinished(self, size: int, total: int | None) -> Sequence[int]:
+        found: list[int] = await self._ask(lambda db: _unfinished(db, size, total))
+        return found
+
+    async def publish(self, shard: int, targets: int, first: int, last: int, emptied: bool) -> None:
+        def note(db: sqlite3.Connection) -> None:
+            db.execute("BEGIN IMMEDIATE")
+            if emptied:
+                db.execute(
+                    "UPDATE targets SET place = NULL WHERE id BETWEEN ? AND ? AND place IS NOT NULL", (first, last)
+                )
+            db.execute("INSERT OR REPLACE INTO shards VALUES (?, ?)", (shard, targets))
+            db.execute("COMMIT")
+
+        await self._ask(note)
+
+    async def stale(self, shard: int) -> None:
+        await self._ask(lambda db: db.execute("UPDATE shards SET targets = ? WHERE id = ?", (STALE, shard)))
+
+    async def lose(self, indexes: Sequence[int]) -> None:
+        await self._ask(lambda db: db.executemany(FORGET, [(index,) for index in indexes]))
+
+    async def recall(self, name: str) -> str | None:
+        found = await self._ask(lambda db: db.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone())
+        return None if found is None else str(found[0])
+
+    async def keep(self, name: str, value: str) -> None:
+        await self._ask(lambda db: db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value)))
+
+    async def adopt(self, shard: int, settings: Mapping[str, Any], rows: Iterable[Settled]) -> None:
+        before = json.loads(json.dumps(dict(settings)))
+        changed = [
+            f"--{name.replace('_', '-')} is {now} and was {before[name]}"
+            for name, now in self._settings.items()
+            if name in before and before[name] != now
+        ]
+        if changed:
+            raise SettingsChanged(
+                f"its shards were made with other settings: {'; '.join(changed)}. Use the same settings, or another output"
+            )
+        self._grown(await self._ask(lambda db: _adopt(db, shard, rows)))
+
+
+def _counts(db: sqlite3.Connection, size: int) -> list[tuple[int, int]]:
+    found: list[tuple[int, int]] = []
+    for shard in _unpublished(db, size):
+        (count,) = db.execute(
+            "SELECT count(*) FROM targets WHERE id BETWEEN ? AND ?", (shard * size, shard * size + size - 1)
+        ).fetchone()
+        if count:
+            found.append((shard, count))
+    return found
+
+
+def _unpublished(db: sqlite3.Connection, size: int) -> list[int]:
+    (last,) = db.execute("SELECT max(id) FROM targets").fetchone()
+    if last is None:
+        return []
+    published = {shard for (shard,) in db.execute("SELECT id FROM shards")}
+    return [shard for shard in range(last // size + 1) if shard not in published]
+
+
+def _unfinished(db: sqlite3.Connection, size: int, total: int | None) -> list[int]:
+    """Shards all of whose targets have ended, and which are not published as they are now."""
+    changed = {shard for (shard,) in db.execute("SELECT DISTINCT id / ? FROM targets WHERE place IS NOT NULL", (size,))}
+    before = dict(db.execute("SELECT id, targets FROM shards"))
+    changed |= {shard for shard, targets in before.items() if targets == STALE or targets < size}
+    found = []
+    for shard in sorted(changed | set(_unpublished(db, size))):
+        first = shard * size
+        (count,) = db.execute(
+            "SELECT count(*) FROM targets WHERE id BETWEEN ? AND ?", (first, first + size - 1)
+        ).fetchone()
+        wanted = size if total is None else min(size, total - first)
+        waiting = db.execute(
+            "SELECT 1 FROM targets WHERE id BETWEEN ? AND ? AND place IS NOT NULL LIMIT 1", (first, first + size - 1)
+        ).fetchone()
+        if count >= wanted > 0 and (waiting or before.get(shard) != count):
+            found.append(shard)
+    return found
+
+
+def _adopt(db: sqlite3.Connection, shard: int, rows: Iterable[Settled]) -> int:
+    """Returns the last position that is known now."""
+    last = -1
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        count = 0
+        for one in rows:
+            db.execute(INSERT, row_of(one))
+            count, last = count + 1, max(last, one.index)
+        db.execute("INSERT OR REPLACE INTO shards VALUES (?, ?)", (shard, count))
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+    return last

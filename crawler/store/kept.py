@@ -1,0 +1,43 @@
+"""Types of the kept columns: the same in every shard, so that readers can take them as one table."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+
+def types_of(known: Mapping[str, Any], head: Mapping[str, Sequence[Any]]) -> dict[str, pa.DataType]:
+    """Types of columns: as the input has them, or what their first values look like.
+
+    Args:
+        known: types of the input.
+        head: first values of all columns.
+    """
+    return {name: _storable(known[name]) if name in known else _guessed(values) for name, values in head.items()}
+
+
+def _storable(kind: pa.DataType) -> pa.DataType:
+    """A dictionary becomes what it stands for; what has no value of its own becomes text."""
+    if pa.types.is_dictionary(kind):
+        return _storable(kind.value_type)
+    return pa.string() if pa.types.is_null(kind) or pa.types.is_large_string(kind) else kind
+
+
+def _guessed(values: Sequence[Any]) -> pa.DataType:
+    try:
+        return _storable(pa.array(list(values)).type)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        return pa.string()
+
+
+def as_text(types: Mapping[str, pa.DataType]) -> str:
+    """Types as a text that can be kept."""
+    return base64.b64encode(pa.schema(list(types.items())).serialize()).decode()
+
+
+def from_text(text: str) -> dict[str, pa.DataType]:
+    schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(text)))
+    return {field.name: field.type for field in schema}

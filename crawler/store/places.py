@@ -1,0 +1,221 @@
+"""Where finished files go: a folder here, or a store behind fsspec. A file is whole when its name appears."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from crawler.disk import disk_errors
+from crawler.errors import StoreError
+from crawler.urls import masked
+
+Value = TypeVar("Value")
+
+_WHOLE_AT_ONCE = frozenset({
+    "s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "r2", "hf", "memory", "ocis", "swift", "oci",
+})  # fmt: skip
+"""Stores in which an object appears when all of it is there. Elsewhere a file gets its name when it is whole."""
+_FIRST_DELAY, _LONGEST_DELAY = 0.5, 30.0
+_PERMANENT = (PermissionError, FileNotFoundError, NotADirectoryError, IsADirectoryError)
+
+
+class Place(Protocol):
+    """All calls block, from any thread.
+
+    Raises: StoreError, if it cannot be reached or written.
+    """
+
+    staging: Path
+    """A folder on this machine where files are made."""
+
+    def names(self) -> list[str]:
+        """The files that lie directly in it."""
+        ...
+
+    def publish(self, files: Sequence[tuple[Path, str]]) -> None:
+        """Move finished files to their names, one after the other."""
+        ...
+
+    def fetch(self, name: str) -> Path:
+        """A published file as one that can be read here."""
+        ...
+
+    def stop(self) -> None:
+        """Give up what is being tried again."""
+        ...
+
+
+class LocalPlace:
+    """A folder of this machine."""
+
+    def __init__(self, folder: Path, durable: bool = False) -> None:
+        self._folder = folder
+        self._durable = durable
+        self.staging = folder / ".crawler/tmp"
+
+    def names(self) -> list[str]:
+        with disk_errors(self._folder):
+            return [entry.name for entry in os.scandir(self._folder) if entry.is_file()]
+
+    def publish(self, files: Sequence[tuple[Path, str]]) -> None:
+        with disk_errors(self._folder):
+            for path, name in files:
+                if self._durable:
+                    _flush(path)
+                os.replace(path, self._folder / name)
+            if self._durable:
+                _flush(self._folder)
+
+    def fetch(self, name: str) -> Path:
+        return self._folder / name
+
+    def stop(self) -> None:
+        return None
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class RemotePlace:
+    """An address in a store.
+
+    Args:
+        address: as the user gave it.
+        home: a folder of this machine for what is under way.
+        patience: seconds that the store may fail before that is an error.
+        say: is told when it fails and when it works again.
+    """
+
+    def __init__(self, address: str, home: Path, patience: float, say: Callable[[str], None] = lambda _: None) -> None:
+        import fsspec
+
+        self._shown = masked(address)
+        self.staging = home / "tmp"
+        self._patience = patience
+        self._say = say
+        self._stopped = threading.Event()
+        scheme = address.partition("://")[0].lower()
+        self._atomic = scheme in _WHOLE_AT_ONCE
+        try:
+            self.system, path = fsspec.core.url_to_fs(address, use_listings_cache=False, skip_instance_cache=True)
+        except ImportError as error:
+            raise StoreError(f"{self._shown}: {error}") from None
+        except Exception as error:
+            raise StoreError(f"{self._shown}: cannot be opened: {_told(error)}") from None
+        self._root = path.rstrip("/")
+
+    def check(self) -> None:
+        """Find out now whether it can be written, by writing an empty file and removing it."""
+        self._try("write", lambda: self._probe(f"{self._root}/.crawler-{os.getpid()}"), patience=0.0)
+
+    def _probe(self, path: str) -> None:
+        self.system.pipe_file(path, b"crawler")
+        self.system.rm_file(path)
+
+    def names(self) -> list[str]:
+        try:
+            found = self._try("list", lambda: self.system.ls(self._root, detail=True), missing_ok=True) or []
+        except FileNotFoundError:
+            return []
+        return [entry["name"].rpartition("/")[2] for entry in found if entry.get("type") != "directory"]
+
+    def publish(self, files: Sequence[tuple[Path, str]]) -> None:
+        for path, name in files:
+            self._try(f"upload {name}", lambda path=path, name=name: self._upload(path, name))  # type: ignore[misc]
+            path.unlink(missing_ok=True)
+
+    def _upload(self, path: Path, name: str) -> None:
+        whole = f"{self._root}/{name}"
+        if self._atomic:
+            self.system.put_file(str(path), whole)
+            return
+        self.system.makedirs(whole.rpartition("/")[0], exist_ok=True)
+        temporary = f"{whole.rpartition('/')[0]}/.{name.rpartition('/')[2]}.part"
+        self.system.put_file(str(path), temporary)
+        self.system.mv(temporary, whole)
+
+    def write(self, files: Mapping[str, bytes]) -> None:
+        """Small files, several at a time."""
+        if self._atomic:
+            whole = {f"{self._root}/{name}": data for name, data in files.items()}
+            self._try(f"upload {len(files)} files", lambda: self.system.pipe(whole))
+            return
+        for name, data in files.items():
+            self._try(f"upload {name}", lambda name=name, data=data: self._write(name, data))  # type: ignore[misc]
+
+    def _write(self, name: str, data: bytes) -> None:
+        whole = f"{self._root}/{name}"
+        self.system.makedirs(whole.rpartition("/")[0], exist_ok=True)
+        temporary = f"{whole.rpartition('/')[0]}/.{name.rpartition('/')[2]}.part"
+        self.system.pipe_file(temporary, data)
+        self.system.mv(temporary, whole)
+
+    def exists(self, name: str) -> bool:
+        return bool(self._try(f"look for {name}", lambda: self.system.exists(f"{self._root}/{name}")))
+
+    def read(self, name: str) -> bytes | None:
+        """The bytes of a file, None if it is not there."""
+        found: bytes | None = self._try(
+            f"read {name}", lambda: self.system.cat_file(f"{self._root}/{name}"), missing_ok=True
+        )
+        return found
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove files; those that are not there are left out."""
+        for name in names:
+            self._try(f"remove {name}", lambda name=name: self.system.rm_file(f"{self._root}/{name}"), missing_ok=True)  # type: ignore[misc]
+
+    def fetch(self, name: str) -> Path:
+        path = self.staging / f"published-{name.replace('/', '_')}"
+        self._try(f"read {name}", lambda: self.system.get_file(f"{self._root}/{name}", str(path)))
+        return path
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def _try(
+        self, what: str, function: Callable[[], Value], missing_ok: bool = False, patience: float | None = None
+    ) -> Value | None:
+        """Again and again, at growing distances, while the store fails in a way that can pass."""
+        limit = self._patience if patience is None else patience
+        delay, began = _FIRST_DELAY, 0.0
+        while True:
+            try:
+                found = function()
+            except Exception as error:  # whatever the library behind the scheme says
+                if missing_ok and isinstance(error, FileNotFoundError):
+                    return None
+                now = time.monotonic()
+                began = began or now
+                if isinstance(error, _PERMANENT) or now - began + delay > limit or self._stopped.is_set():
+                    raise self._failed(what, error, now - began) from error
+                if delay == _FIRST_DELAY:
+                    self._say(f"{self._shown}: cannot {what} ({_told(error)}); trying again for {limit:g} s")
+                self._stopped.wait(delay)
+                delay = min(delay * 2, _LONGEST_DELAY)
+            else:
+                if began:
+                    self._say(f"{self._shown}: works again after {time.monotonic() - began:.0f} s")
+                return found
+
+    def _failed(self, what: str, error: Exception, seconds: float) -> StoreError:
+        tried = f" after {seconds:.0f} s of trying" if seconds else ""
+        advice = "check the bucket and your rights" if isinstance(error, _PERMANENT) else "see that it works"
+        return StoreError(
+            f"{self._shown}: cannot {what}{tried}: {_told(error)}; {advice} "
+            "and run the same command again, it goes on where it was"
+        )
+
+
+def _told(error: BaseException) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return masked(text)[:300]
