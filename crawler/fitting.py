@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,7 +17,7 @@ Convert = Callable[[Any], Any]
 def conversion_of(texts: Sequence[str | None]) -> Convert | None:
     """What makes values of the texts of a column: what all of the first rows look like. None: they stay texts."""
     given = [text for text in texts if text]
-    if not given:
+    if not given or not all(isinstance(text, str) for text in given):
         return None
     if all(map(_WHOLE.fullmatch, given)):
         return _whole
@@ -26,15 +27,33 @@ def conversion_of(texts: Sequence[str | None]) -> Convert | None:
 
 
 def _whole(text: Any) -> Any:
-    return int(text) if text and _WHOLE.fullmatch(text) else text or None
+    return int(text) if isinstance(text, str) and _WHOLE.fullmatch(text) else None if text == "" else text
 
 
 def _number(text: Any) -> Any:
-    return float(text) if text and _NUMBER.fullmatch(text) else text or None
+    return float(text) if isinstance(text, str) and _NUMBER.fullmatch(text) else None if text == "" else text
 
 
 def _truth(text: Any) -> Any:
-    return _TRUTH.get(text, text) if text else None
+    return _TRUTH.get(text, text) if isinstance(text, str) and text else None if text == "" else text
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON has it: moments and decimals become texts, bytes become base64."""
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, list | tuple):
+        return [plain(one) for one in value]
+    if isinstance(value, dict):
+        return {str(name): plain(one) for name, one in value.items()}
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+def as_text(value: Any) -> str:
+    """A value as text; bytes are UTF-8, as some programs write texts into Parquet."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(plain(value))
 
 
 def fitted(values: Sequence[Any], kind: Any) -> Any:

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from crawler.errors import SettingsError
-from crawler.fitting import Convert, conversion_of
+from crawler.fitting import Convert, as_text, conversion_of, plain
 from crawler.inputs.rows import LONGEST_ROW, Row
 from crawler.model import NO_EXTRA, Extra
 from crawler.settings import OUTPUT_COLUMNS, InputSettings
-from crawler.urls import as_text
+from crawler.urls import as_text as clean
 
 HEAD_ROWS = 1000
 """Rows that are looked at to learn what the columns hold."""
@@ -22,6 +22,7 @@ _WORDS = frozenset({"url", "uri", "link", "href"})
 _WORD = re.compile(r"[A-Z]*[a-z]+|[A-Z]+")
 _WEB = ("http://", "https://")
 _LONGEST_KEY = 200  # bytes; an ending follows, and names of files have 255 at most
+_BLANK, _ODD = re.compile(r"\s"), re.compile(r"[^\w\x20-\x7e]|$")
 _NOT_IN_KEY = re.compile(r"[\x00-\x20\x7f/\\.:*?\"<>|\ud800-\udfff\ufffd]")
 
 
@@ -64,13 +65,15 @@ class Columns:
     def address(self, row: Row) -> str:
         """The address in a row, empty if there is none."""
         given = row.values.get(self.url)
-        return as_text(given).strip() if isinstance(given, str) else ""
+        if isinstance(given, bytes):
+            given = given.decode("utf-8", "replace")
+        return clean(given).strip() if isinstance(given, str) else ""
 
     def others(self, row: Row) -> dict[str, Any]:
         """What functions may look at."""
         if self.looked_at is None:
-            return {name: value for name, value in row.values.items() if name != self.url}
-        return {name: row.values[name] for name in self.looked_at if name in row.values}
+            return {name: plain(value) for name, value in row.values.items() if name != self.url}
+        return {name: plain(row.values[name]) for name in self.looked_at if name in row.values}
 
     def extra(self, row: Row) -> tuple[Extra, str]:
         """What goes with a target into the output, and what is wrong with that."""
@@ -79,16 +82,16 @@ class Columns:
         values = row.values
         for name in (self.caption, self.key, *self.kept):
             value = values.get(name)
-            if isinstance(value, str | list | dict) and len(value) > LONGEST_ROW:
+            if isinstance(value, str | bytes | list | dict) and len(value) > LONGEST_ROW:
                 flaw = f"column {name!r} holds {len(value):,} characters or values; at most {LONGEST_ROW:,} are taken"
                 return NO_EXTRA, flaw
         key, flaw = _key(values.get(self.key), self.key) if self.key else ("", "")
         caption = values.get(self.caption) if self.caption else None
         kept = {
-            into: self.converts[name](values.get(name)) if name in self.converts else values.get(name)
+            into: self.converts[name](values.get(name)) if name in self.converts else plain(values.get(name))
             for name, into in self.kept.items()
         }
-        return Extra(key, caption if caption is None else as_text(caption), kept), flaw
+        return Extra(key, caption if caption is None else clean(as_text(caption)), kept), flaw
 
 
 def columns_of(
@@ -115,10 +118,11 @@ def columns_of(
     named = [("url_column", url), ("caption_column", settings.caption_column), ("key_column", settings.key_column)]
     named += [("keep_columns", name) for name in keep]
     check_others(source, names, named)
-    for setting, name in named:
-        if name and names.count(name) > 1:
-            raise SettingsError(setting, f"{source} has {names.count(name)} columns {name!r}; rename one of them")
     kept = {name: f"input_{name}" if name in OUTPUT_COLUMNS else name for name in keep}
+    if len(set(kept.values())) < len(kept):
+        raise SettingsError(
+            "keep_columns", f"{source}: two of its columns would both become {_twice(kept)!r}; rename one"
+        )
     values = {name: [row.values.get(name) for row in rows] for name in keep}
     converts = {name: found for name in keep if (found := conversion_of(values[name]))} if texts else {}
     read = {kept[name]: [converts[name](one) if name in converts else one for one in values[name]] for name in keep}
@@ -135,11 +139,13 @@ def check_others(source: str, names: Sequence[str], needed: Iterable[tuple[str, 
         needed: settings, and the columns they name.
 
     Raises:
-        SettingsError: one is missing; the error names those there are.
+        SettingsError: one is missing, or is there twice; the error names those there are.
     """
     for setting, name in needed:
         if name and name not in names:
             raise SettingsError(setting, f"{source} has no column {name!r}; there are {listed(names)}")
+        if name and names.count(name) > 1:
+            raise SettingsError(setting, f"{source} has {names.count(name)} columns {name!r}; rename one of them")
 
 
 def listed(names: Sequence[str]) -> str:
@@ -172,12 +178,17 @@ def _holds_addresses(name: str, head: Sequence[Row]) -> bool:
     return bool(values) and all(isinstance(value, str) and value.lstrip().startswith(_WEB) for value in values)
 
 
+def _twice(kept: Mapping[str, str]) -> str:
+    into = list(kept.values())
+    return next(name for name in into if into.count(name) > 1)
+
+
 def _key(given: object, column: str) -> tuple[str, str]:
     """The key in a cell, or what is wrong with it."""
-    key = "" if given is None else str(given)
+    key = "" if given is None else as_text(given)
     if not key:
         return "", f"its key is missing (column {column!r})"
-    if found := _NOT_IN_KEY.search(key):
+    if found := _NOT_IN_KEY.search(key) or _BLANK.search(key) or (None if key.isprintable() else _ODD.search(key)):
         allowed = "letters, digits and signs such as - _ + = are taken; a dot would end the key"
         return "", f"{key[:100]!r} cannot be a key: it has {found.group()!r} in it; {allowed}"
     if len(key.encode()) > _LONGEST_KEY:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hashlib import blake2b
+from unicodedata import normalize
 
 from crawler.seen import Seen
 
@@ -20,7 +21,7 @@ class Keys:
             self._seen = Seen()
         self._count += 1
         # Where the system does not tell small letters from large, or a script reads names so, neither may we.
-        digest = blake2b(key.lower().encode(), digest_size=8).digest()
+        digest = blake2b(normalize("NFC", key).casefold().encode(), digest_size=8).digest()
         return bool(self._seen.first([(int.from_bytes(digest, "big", signed=True), self._count)]))
 
     def close(self) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import aiofiles
 
-from crawler.inputs.opening import compression_of, opened, reading
-from crawler.inputs.places import STDIN, is_remote
+from crawler.inputs.opening import opened, reading
+from crawler.inputs.places import STDIN, compression_of, is_remote
 from crawler.inputs.stdin import Read, stdin
 
 PIECE = 64 * 1024
@@ -73,10 +73,13 @@ def count_lines(path: Path) -> int | None:
     """How many targets a text file holds; None for what is no file or is too large to be read twice."""
     if not path.is_file() or path.stat().st_size > _COUNTED_BYTES:
         return None
-    with path.open("rb") as file:
-        total, rest = 0, b""
-        while piece := file.read(PIECE):
-            lines = (rest + piece).split(b"\n")
-            rest = lines.pop()[:LONGEST_LINE]
-            total += len(_wanted(lines, 0))
-        return total + len(_wanted([rest], 0))
+    total, rest = 0, b""
+    try:
+        with path.open("rb") as file:
+            while piece := file.read(PIECE):
+                lines = (rest + piece).split(b"\n")
+                rest = lines.pop()[:LONGEST_LINE]
+                total += len(_wanted(lines, 0))
+    except OSError:
+        return None  # which is told when it is read
+    return total + len(_wanted([rest], 0))

@@ -14,7 +14,7 @@ from crawler.inputs.columns import HEAD_ROWS, Columns, check_others, columns_of
 from crawler.inputs.keys import Keys
 from crawler.inputs.lines import read_lines
 from crawler.inputs.opening import PipedFile, check_compression, opened
-from crawler.inputs.places import STDIN, files_of, format_of
+from crawler.inputs.places import STDIN, files_of, format_of, is_regular, is_remote
 from crawler.inputs.rows import Row, Table
 from crawler.inputs.stdin import stdin
 from crawler.inputs.text_tables import text_table
@@ -62,7 +62,6 @@ class Lists:
         self._needed = needed or {}
         self._open_run = open_run
         self._where = Condition(settings.where) if settings.where else None
-        self._filter: RowFilter | None = None
         self._keys = Keys()
         self.columns: Columns | None = None
         self.notes: list[str] = []
@@ -91,7 +90,7 @@ class Lists:
         name, form = files[0]
         if form == "txt":
             self.refuse_columns(name)
-        elif name != STDIN:
+        elif is_remote(name) or form == "run" or is_regular(name):  # a pipe can be read only once
             with self._table(name, form) as table:
                 self._learn(masked(name), table, form)
 
@@ -130,21 +129,25 @@ class Lists:
         self.columns = columns_of(self._settings, name, names, table.types, head, self._looked_at, texts)
         if self.columns.url != (self._settings.url_column or "url"):
             self.notes.append(f"addresses are taken from column {self.columns.url!r} of {name}")
-        if self._where is not None and not table.types:
-            self._filter = RowFilter(self._where, head, texts)
 
-    def _learn(self, name: str, table: Table, form: str) -> Iterator[Row]:
-        """Read the first rows, and decide. Returns all rows that are wanted."""
-        wanted: Collection[str] | None = None
-        if table.types:  # the values are only needed to guess the address
-            known = self._settings.url_column or "url" in table.names
-            wanted = () if known else [name for name, kind in table.types.items() if "string" in str(kind)]
-        given = iter(()) if wanted == () else table.rows(wanted)
-        head: list[Row] = []
+    def _learn(self, name: str, table: Table, form: str) -> tuple[Iterator[Row], RowFilter | None]:
+        """Read the first rows, and decide. Returns all rows, and what chooses those that are wanted."""
+        if table.types:
+            known = self.columns is not None or self._settings.url_column or "url" in table.names
+            texts = () if known else [column for column, kind in table.types.items() if "string" in str(kind)]
+            head = list(islice(table.rows(texts), _TYPED_HEAD)) if texts else []  # to guess the address
+            self.understand(name, table, head)
+            return table.rows(self.columns.wanted if self.columns else None), None
+        rows = table.rows(None)
+        if self.columns is not None and self._where is None:
+            if table.names:
+                self.understand(name, table, ())
+            return rows, None
+        head = []
         failure: Exception | None = None
-        size, most = 0, _TYPED_HEAD if table.types else HEAD_ROWS
+        size = 0
         try:
-            for row in islice(given, most):
+            for row in islice(rows, HEAD_ROWS):
                 head.append(row)
                 size += len(row.text) + sum(len(value) for value in row.values.values() if isinstance(value, str))
                 if size > _HEAD_CHARACTERS:
@@ -153,10 +156,13 @@ class Lists:
             if not head:
                 raise
             failure = error
-        self.understand(name, table, head, form in ("csv", "tsv"))
-        if table.types:
-            return table.rows(self.columns.wanted if self.columns else None)
-        return chain(head, given if failure is None else _failing(failure))
+        separated = form in ("csv", "tsv")
+        self.understand(name, table, head, separated)
+        chosen = None
+        if self._where is not None:
+            chosen = RowFilter(self._where, head, separated)
+            chosen.chosen([])  # says so now if the values do not fit
+        return chain(head, rows if failure is None else _failing(failure)), chosen
 
     # While it runs.
 
@@ -197,15 +203,11 @@ class Lists:
         """In a thread."""
         shown = "standard input" if name == STDIN else masked(name)
         with self._table(name, form, piped) as table:
-            if self.columns is None:
-                rows = self._learn(shown, table, form)
-            else:
-                if table.names:
-                    self.understand(shown, table, (), form in ("csv", "tsv"))
-                rows = table.rows(self.columns.wanted)
+            rows, chosen = self._learn(shown, table, form)
             for batch in _batches(rows):
-                chosen = batch if self._filter is None else self._filter.chosen(batch)
-                yield [self.entry(row, f"{shown}:{row.at}") for row in chosen]
+                if self.columns is None:  # the first rows told nothing
+                    self.understand(shown, table, [row for row in batch if not row.flaw])
+                yield [self.entry(row, f"{shown}:{row.at}") for row in (chosen.chosen(batch) if chosen else batch)]
 
     def entry(self, row: Row, origin: str) -> Entry:
         """What becomes of a row."""

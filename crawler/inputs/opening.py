@@ -14,14 +14,9 @@ from typing import IO, Any
 
 from crawler.errors import CrawlerError, InputError
 from crawler.extras import require
-from crawler.inputs.places import COMPRESSED, is_remote, told
+from crawler.inputs.places import compression_of, is_remote, told
 from crawler.inputs.stdin import Read
 from crawler.urls import masked
-
-
-def compression_of(source: str) -> str | None:
-    """`.gz`, `.bz2`, `.xz` or `.zst`; None for what is not packed."""
-    return next((ending for ending in COMPRESSED if source.lower().partition("?")[0].endswith(ending)), None)
 
 
 def check_compression(source: str) -> None:
@@ -56,12 +51,12 @@ def reading(source: str) -> Iterator[None]:
     except CrawlerError:
         raise
     except (EOFError, zlib.error, lzma.LZMAError) as error:
-        raise InputError(f"{masked(source)}: is damaged or cut off: {told(error)}") from error
+        raise InputError(f"{masked(source)}: is damaged or cut off: {told(error, source)}") from error
     except OSError as error:
-        raise InputError(f"{masked(source)}: {told(error)}") from error
+        raise InputError(f"{masked(source)}: {told(error, source)}") from error
     except Exception as error:
         if is_remote(source) or type(error).__name__ == "ZstdError":
-            raise InputError(f"{masked(source)}: cannot be read to its end: {told(error)}") from error
+            raise InputError(f"{masked(source)}: cannot be read to its end: {told(error, source)}") from error
         raise
 
 

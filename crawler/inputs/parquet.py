@@ -10,7 +10,6 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from crawler.errors import InputError
-from crawler.inputs.plain import as_plain
 from crawler.inputs.rows import Row
 from crawler.inputs.where import Condition
 from crawler.urls import masked
@@ -41,6 +40,7 @@ class ParquetTable:
         self.names: Sequence[str] = schema.names
         self.types: dict[str, Any] = {field.name: field.type for field in schema}
         if where is not None and set(where.columns) <= set(self.names):
+            where.bind(self.types)
             where.chosen(schema.empty_table())  # says so now if the types do not fit
 
     def rows(self, wanted: Collection[str] | None) -> Iterator[Row]:
@@ -78,10 +78,28 @@ class ParquetTable:
                 table = table.remove_column(table.num_columns - 1)
             else:
                 table = pa.Table.from_batches([batch])
-            cells = [as_plain(column.type, column.to_pylist()) for column in table.columns]
+            cells = [_values(column) for column in table.columns]
             names = table.column_names
             for number, row in zip(numbers, zip(*cells, strict=True) if cells else ((),) * len(numbers), strict=True):
                 yield Row(number, dict(zip(names, row, strict=True)))
+
+
+def _values(column: pa.ChunkedArray) -> list[Any]:
+    """The values of a column; those that Python has no value for are None, and text need not be UTF-8."""
+    try:
+        values: list[Any] = column.to_pylist()
+        return values
+    except (ValueError, OverflowError, pa.ArrowException):
+        return [_value(cell) for cell in column]
+
+
+def _value(cell: Any) -> Any:
+    try:
+        return cell.as_py()
+    except (ValueError, OverflowError, pa.ArrowException):
+        if pa.types.is_string(cell.type) or pa.types.is_large_string(cell.type):
+            return cell.cast(pa.binary()).as_py().decode("utf-8", "replace")
+        return None
 
 
 def _told(error: BaseException) -> str:

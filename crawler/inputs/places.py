@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from crawler.errors import InputMissing
 from crawler.extras import require
-from crawler.urls import looks_like_url, masked
+from crawler.urls import MASK, looks_like_url, masked
 
 STDIN = "-"
 _ENDINGS = {
@@ -26,12 +26,23 @@ def format_of(name: str, chosen: str = "auto") -> str:
 
 
 def _format_by_ending(name: str) -> str | None:
-    suffixes = [
-        suffix.lower() for suffix in PurePosixPath(urlsplit(name).path if looks_like_url(name) else name).suffixes
-    ]
+    suffixes = [suffix.lower() for suffix in PurePosixPath(_path(name)).suffixes]
     if suffixes and suffixes[-1] in COMPRESSED:
         suffixes.pop()
     return _ENDINGS.get(suffixes[-1]) if suffixes else None
+
+
+def compression_of(name: str) -> str | None:
+    """`.gz`, `.bz2`, `.xz` or `.zst`; None for what is not packed."""
+    ending = PurePosixPath(_path(name)).suffix.lower()
+    return ending if ending in COMPRESSED else None
+
+
+def _path(name: str) -> str:
+    """The part of a name that has its ending."""
+    if is_on_the_web(name):
+        return urlsplit(name).path
+    return name.partition("://")[2].partition("::")[0] if looks_like_url(name) else name
 
 
 def is_list(source: object, chosen: str = "auto") -> bool:
@@ -122,20 +133,35 @@ def _remote_files(source: str, chosen: str) -> list[str]:
         return [source]
     try:
         system, path = fsspec.core.url_to_fs(source)
-        if has_magic(source):
-            found = sorted(system.glob(path))
+        if has_magic(source) and not system.exists(path):
+            found = [name for name in sorted(system.glob(path)) if not _hidden(name)]
         elif system.isdir(path):
-            found = [name for name in sorted(system.ls(path, detail=False)) if _belongs(name, chosen)]
+            found = [
+                name for name in sorted(system.ls(path, detail=False)) if _belongs(name, chosen) and not _hidden(name)
+            ]
         else:
             found = [path] if system.exists(path) else []
     except Exception as error:  # whatever the library behind the scheme says
-        raise InputMissing(f"{masked(source)}: cannot be read: {told(error)}") from None
+        raise InputMissing(f"{masked(source)}: cannot be read: {told(error, source)}") from None
     if not found:
         raise InputMissing(f"{masked(source)}: there is no such file, or no list in that folder")
     return [system.unstrip_protocol(name) for name in found]
 
 
-def told(error: BaseException) -> str:
-    """What a library says, in one line and without passwords."""
+def _hidden(name: str) -> bool:
+    return name.rpartition("/")[2].startswith(".")
+
+
+def is_regular(name: str) -> bool:
+    """True for a file of this machine that can be read more than once, which a pipe cannot."""
+    return Path(name).is_file()
+
+
+def told(error: BaseException, source: str = "") -> str:
+    """What a library says, in one line and without the password that a source has in it."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    user, at, _ = source.partition("://")[2].partition("/")[0].rpartition("@")
+    if at:
+        for secret in filter(None, {user, user.partition(":")[2]}):
+            text = text.replace(secret, MASK)
     return masked(" ".join(text.split()))[:300]

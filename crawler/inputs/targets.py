@@ -14,8 +14,7 @@ from crawler.errors import InputError
 from crawler.inputs.columns import Columns
 from crawler.inputs.lines import count_lines
 from crawler.inputs.lists import Entry, Lists, OpenRun
-from crawler.inputs.opening import compression_of
-from crawler.inputs.places import STDIN, could_be_list, is_list, is_remote
+from crawler.inputs.places import STDIN, compression_of, could_be_list, is_list, is_remote
 from crawler.inputs.rows import MappedRows, Row
 from crawler.model import NO_EXTRA, Extra, Target
 from crawler.settings import InputSettings

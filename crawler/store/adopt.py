@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from crawler.errors import SettingsChanged, StoreError
+from crawler.fitting import plain
 from crawler.model import NO_EXTRA, CompanionFile, Extra, Record, Settled
 from crawler.store.shard_names import sample_key, shard_name
 from crawler.store.table import OURS, THEIRS
@@ -53,7 +54,7 @@ def _rows(file: pq.ParquetFile, shard_count: int) -> Iterator[Settled]:
 def _settled(row: dict[str, Any], kept: list[str], shard_count: int) -> Settled:
     index, key = row["index"], row["key"]
     own = "" if key == sample_key(index, shard_count) else key
-    values = {name: _plain(row[name]) for name in kept}
+    values = {name: plain(row[name]) for name in kept}
     extra = Extra(own, row.get("caption"), values) if own or values or row.get("caption") is not None else NO_EXTRA
     reason = row["reason"] or ""
     detail = (row["error_message"] or "").removeprefix(reason).removeprefix(": ") if reason else ""
@@ -76,14 +77,3 @@ def _record(row: dict[str, Any], key: str, extra: Extra, shard_count: int) -> Re
         row["last_modified"] or "", row["frames"], tuple(filter(None, (row["notes"] or "").split("; "))), files,
         row["exif"], json.loads(row["values"] or "{}"), extra,
     )  # fmt: skip
-
-
-def _plain(value: Any) -> Any:
-    """As JSON has it."""
-    if isinstance(value, list):
-        return [_plain(one) for one in value]
-    if isinstance(value, dict):
-        return {name: _plain(one) for name, one in value.items()}
-    if value is None or isinstance(value, str | int | float | bool):
-        return value
-    return value.isoformat() if hasattr(value, "isoformat") else str(value)
