@@ -262,7 +262,7 @@ def check_name(template: str) -> None:
     pieces = sample.replace("\\", "/").split("/")
     if (
         not used
-        or pieces[0] == "metadata.jsonl"
+        or pieces[0] in ("metadata.jsonl", "metadata.csv", "metadata.parquet")
         or any(piece in ("", ".", "..") or piece.startswith(".") for piece in pieces)
         or "\0" in sample
     ):

@@ -506,11 +506,16 @@ class Record:
         """The record of a stored target."""
         picture, receipt = outcome.picture, outcome.receipt
         assert picture is not None and receipt is not None, "only what is stored has a record"
-        fetched = picture.fetched
+        return cls.made(picture, receipt)
+
+    @classmethod
+    def made(cls, picture: Picture, receipt: Receipt) -> Record:
+        """The record of a picture and of where it is."""
+        fetched, target = picture.fetched, picture.target
         return cls(
             file_name=receipt.file_name,
-            index=outcome.target.index,
-            url=outcome.target.url,
+            index=target.index,
+            url=target.url,
             final_url=fetched.final_url,
             sha256=picture.sha256,
             digest=receipt.digest,
@@ -529,7 +534,7 @@ class Record:
             companions=receipt.companions,
             exif=None if picture.exif is None else json.dumps(picture.exif, ensure_ascii=False),
             values=picture.values,
-            extra=outcome.target.extra,
+            extra=target.extra,
             place=receipt.place,
         )
 

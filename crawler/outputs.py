@@ -7,7 +7,7 @@ import logging
 import os
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from crawler.clock import Clock
 from crawler.errors import JournalError, SettingsError
@@ -19,8 +19,12 @@ from crawler.state.journal import FolderJournal
 from crawler.state.none import NullJournal
 from crawler.state.spill import TargetSpill
 from crawler.store.files import FileStore
-from crawler.store.metadata import MetadataLedger
+from crawler.store.metadata import Form, JsonLines, MetadataLedger, Separated, TableLedger
+from crawler.store.names import METADATA
 from crawler.store.none import NullStore
+
+if TYPE_CHECKING:
+    from crawler.store.places import RemotePlace
 
 logger = logging.getLogger(__name__)
 
@@ -59,33 +63,79 @@ async def open_output(settings: Settings, source: Targets, clock: Clock, stack: 
     await asyncio.to_thread(_make_folder, home)
     if settings.store.sharded:
         return await _open_shards(settings, source, clock, stack, unique, home)
-    return await _open_files(settings, clock, stack, unique, home)
+    return await _open_files(settings, source, clock, stack, unique, home)
 
 
-async def _open_files(settings: Settings, clock: Clock, stack: AsyncExitStack, unique: bool, home: Path) -> Output:
-    folder, durable = Path(settings.store.output), settings.state.durable
-    await asyncio.to_thread(_make_folder, folder / ".crawler")
-    files = FileStore(folder, name_template(settings), durable)
-    ledger = MetadataLedger(folder, files, durable)
+async def _open_files(
+    settings: Settings, source: Targets, clock: Clock, stack: AsyncExitStack, unique: bool, home: Path
+) -> Output:
+    store, durable = settings.store, settings.state.durable
+    files: FileStore
+    if store.remote:
+        from crawler.store.remote_files import RemoteFileStore
+
+        place = await _remote_place(settings, home)
+        folder = home / "metadata"
+        files = RemoteFileStore(place, name_template(settings), home, store.sidecar, store.uploads, folder)
+    else:
+        folder = Path(store.output)
+        await asyncio.to_thread(_make_folder, folder / ".crawler")
+        files = FileStore(folder, name_template(settings), durable, home=home, sidecar=store.sidecar)
+    await asyncio.to_thread(_make_folder, folder)
+    ledger = _ledger(settings, source, folder, home, files)
     # The journal first: its lock is what makes the folder ours.
     journal = _journal(settings, ledger, clock, unique, home)
     await stack.enter_async_context(journal)
+    if store.remote and await journal.shelf().empty():
+        await asyncio.to_thread(_check_empty, place, store.output, home)
     await stack.enter_async_context(files)
     return Output(journal, files, await stack.enter_async_context(TargetSpill(home)))
+
+
+def _ledger(settings: Settings, source: Targets, folder: Path, home: Path, files: FileStore) -> Ledger:
+    """What writes the metadata."""
+    form, captions = settings.store.metadata, bool(settings.input.caption_column)
+    if form == "parquet":
+        from crawler.store.kept import types_of
+
+        return TableLedger(
+            folder, home, files, captions,
+            lambda: types_of(source.columns.types, source.columns.head) if source.columns else {},
+        )  # fmt: skip
+    lines: Form = JsonLines(captions)
+    if form == "csv":
+        lines = Separated(lambda: list(source.columns.kept.values()) if source.columns else [], captions)
+    return MetadataLedger(folder, home, files, settings.state.durable, lines)
+
+
+def _check_empty(place: RemotePlace, output: str, home: Path) -> None:
+    if found := [name for name in place.names() if name in METADATA]:
+        raise JournalError(
+            f"{output}: holds a {found[0]} but there is no journal here ({home / FILE}), so what is done cannot be told; "
+            "put the journal back (--state), or use another output"
+        )
+
+
+async def _remote_place(settings: Settings, home: Path) -> RemotePlace:
+    from crawler.store.places import RemotePlace
+
+    store = settings.store
+    place = await asyncio.to_thread(RemotePlace, store.output, home, store.store_patience, logger.warning)
+    await asyncio.to_thread(place.check)
+    return place
 
 
 async def _open_shards(
     settings: Settings, source: Targets, clock: Clock, stack: AsyncExitStack, unique: bool, home: Path
 ) -> Output:
-    from crawler.store.places import LocalPlace, Place, RemotePlace
+    from crawler.store.places import LocalPlace, Place
     from crawler.store.shard import Plan
     from crawler.store.shards import ShardLedger, ShardStore
 
     store, process = settings.store, settings.process
     place: Place
     if store.remote:
-        place = remote = await asyncio.to_thread(RemotePlace, store.output, home, store.store_patience, logger.warning)
-        await asyncio.to_thread(remote.check)
+        place = await _remote_place(settings, home)
     else:
         place = LocalPlace(Path(store.output), settings.state.durable)
     ledger = ShardLedger()
@@ -112,6 +162,7 @@ async def _open_shards(
         columns=lambda: None if source.columns is None else (source.columns.types, source.columns.head),
         by_key=bool(settings.input.key_column),
         most=store.spool,
+        uploads=min(store.uploads, 4),
         durable=settings.state.durable,
     )
     ledger.store = shards

@@ -271,7 +271,13 @@ class RobotsMemory(Protocol):
 
 
 class Ledger(Protocol):
-    """What a store writes in step with the journal, such as its metadata. All calls from the journal's thread."""
+    """What a store writes in step with the journal, such as its metadata. All calls from the journal's thread.
+
+    Attributes:
+        dirty: it has to be rebuilt when the run ends.
+    """
+
+    dirty: bool
 
     def rewind(
         self, mark: int, recorded: Callable[[], Iterable[Record]], held: Callable[[Iterable[str]], set[str]]

@@ -336,6 +336,26 @@ class Settings:
         for name, group in GROUPS.items():
             if not isinstance(getattr(self, name), group):
                 raise SettingsError(name, f"{getattr(self, name)!r} given, must be {group.__name__}")
+        self._check_together()
+
+    def _check_together(self) -> None:
+        """What only some settings can be with others."""
+        store, process = self.store, self.process
+        if store.sidecar and store.format != "files":
+            raise SettingsError("sidecar", f"is for --format files; --format {store.format} was given")
+        if "txt" in store.sidecar and not self.input.caption_column:
+            raise SettingsError("sidecar", "txt given, needs --caption-column: there are no captions to write")
+        if store.remote and store.format == "none":
+            raise SettingsError("output", "an address of a store was given, and --format none writes nothing")
+        if store.format == "parquet":
+            if process.frames not in ("first", 1) and process.encode not in ("original", "webp", "gif", "png"):
+                raise SettingsError(
+                    "frames", f"--encode {process.encode} makes a file of each, and a row has one picture"
+                )
+            if taken := {output.label for output in process.outputs if output.label in OUTPUT_COLUMNS}:
+                raise SettingsError(
+                    "variant", f"{', '.join(sorted(taken))} given, which is another column of the table"
+                )
 
     @classmethod
     def of(cls, sources: str | Iterable[str] | AsyncIterable[str] = (), /, **flat: Any) -> Settings:

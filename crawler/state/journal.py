@@ -212,7 +212,7 @@ class FolderJournal:
     def _close(self) -> None:
         finished = self._failure is None
         try:
-            if finished and self._stale:
+            if finished and (self._stale or self._ledger.dirty):
                 with self._guarded():
                     self._note_facts(mark=self._ledger.rebuild(self._records()))
             self._ledger.close(finished)

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
-from collections.abc import Awaitable, Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from crawler.batcher import Batcher
 from crawler.disk import disk_errors, write_all
 from crawler.model import CompanionFile, Picture, Receipt, Record
+from crawler.store.facts import told
 from crawler.store.intents import Intents
 from crawler.store.names import beside, file_name, numbered
 
-INTENTS = ".crawler/intents"
+INTENTS = "intents"
 _TEMPORARY = ".crawler/tmp"
 _BATCH = 32
 
 
-class _File(NamedTuple):
+class NewFile(NamedTuple):
     """Bytes that are to be written: of a picture, or of the companion with that label."""
 
     target: int
@@ -40,10 +43,25 @@ class FileStore:
 
     Args:
         durable: flush every file and its folder to the disk before it counts as stored.
+        home: folder of the journal, where names that are about to appear are noted.
+        sidecar: what is written beside each picture: `json`, `txt`.
+        told_of: what is in the JSON.
     """
 
-    def __init__(self, folder: Path, template: str, durable: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        template: str,
+        durable: bool = False,
+        *,
+        home: Path | None = None,
+        sidecar: Sequence[str] = (),
+        told_of: Callable[[Record], dict[str, Any]] = told,
+    ) -> None:
         self._folder = folder
+        self._home = home or folder / ".crawler"
+        self._sidecar = sidecar
+        self._told_of = told_of
         self._template = template
         self._durable = durable
         self._temporary = folder / _TEMPORARY
@@ -65,7 +83,7 @@ class FileStore:
         return await self._batcher.do((picture, instead_of))
 
     async def retire(self, index: int, names: Sequence[str], forget: Callable[[], Awaitable[None]]) -> None:
-        await self._batcher.call(lambda: self._announce(index, names))
+        await self._batcher.call(lambda: self._reserve(index, names))
         await forget()
         if self._by_content:  # they may be somebody else's too, which is found out in the end
             self._unkept.update(names)
@@ -90,9 +108,12 @@ class FileStore:
 
     def discard_unkept(self) -> None:
         """Remove the files of retired pictures that no record names any more."""
-        for name in self._unkept:
-            (self._folder / name).unlink(missing_ok=True)
+        self._remove(self._unkept)
         self._unkept.clear()
+
+    def discard(self, names: Iterable[str]) -> None:
+        """Remove files that a killed run left without a record. Called from the journal's thread."""
+        self._remove(names)
 
     def forget(self, indexes: Iterable[int]) -> None:
         """The journal has the pictures of these targets. Called from its thread."""
@@ -109,33 +130,25 @@ class FileStore:
         with disk_errors(self._folder):
             shutil.rmtree(self._temporary, ignore_errors=True)
             self._temporary.mkdir(parents=True)
-            return Intents(self._folder / INTENTS)
+            return Intents(self._home / INTENTS)
 
     def _write(self, items: list[_Item]) -> list[Receipt]:
         assert self._intents is not None
         with disk_errors(self._folder):
             named = [(picture, self._name(picture, instead_of)) for picture, instead_of in items]
-            fresh: dict[str, _File] = {}
+            fresh: dict[str, NewFile] = {}
             receipts = [self._assign(picture, name, fresh) for picture, name in named]
-            written = [self._write_temporary(file) for file in fresh.values()]
-            self._intents.announce({name: file.target for name, file in fresh.items()}, self._durable)
-            for temporary, name in zip(written, fresh, strict=True):
-                os.replace(temporary, self._folder / name)
-            if self._durable:
-                for parent in {(self._folder / name).parent for name in fresh}:
-                    _flush_folder(parent)
+            self._move(fresh)
         return receipts
 
-    def _announce(self, index: int, names: Sequence[str]) -> None:
-        assert self._intents is not None
+    def _reserve(self, index: int, names: Sequence[str]) -> None:
         with disk_errors(self._folder):
-            self._intents.announce(dict.fromkeys(names, index), self._durable)
+            self._announce(dict.fromkeys(names, index))
         self._reserved |= dict.fromkeys(names, index)
 
-    def _remove(self, names: Sequence[str]) -> None:
-        with disk_errors(self._folder):
-            for name in names:
-                (self._folder / name).unlink(missing_ok=True)
+    def _announce(self, names: Mapping[str, int]) -> None:
+        assert self._intents is not None
+        self._intents.announce(names, self._durable)
 
     def _name(self, picture: Picture, instead_of: str) -> str:
         """The name of a picture: its template's, or that of the picture whose place it takes."""
@@ -144,14 +157,14 @@ class FileStore:
         self._reserved = {name: index for name, index in self._reserved.items() if index != picture.target.index}
         return f"{instead_of.rpartition('.')[0]}.{picture.extension}"
 
-    def _assign(self, picture: Picture, name: str, fresh: dict[str, _File]) -> Receipt:
+    def _assign(self, picture: Picture, name: str, fresh: dict[str, NewFile]) -> Receipt:
         """Give a picture and its companions their files."""
-        self._make_parent(self._folder / name)
+        self._make_parent(name)
         index = picture.target.index
-        name = self._place(_File(index, "", picture.data), name, fresh)
-        found = []
+        name = self._place(NewFile(index, "", picture.data), name, fresh, self._sidecar)
+        found: list[CompanionFile] = []
         for companion in picture.companions:
-            file = _File(index, companion.label, companion.data)
+            file = NewFile(index, companion.label, companion.data)
             place = self._place(file, beside(name, companion.label, companion.extension), fresh)
             digest = hashlib.sha256(companion.data).digest()
             found.append(
@@ -159,37 +172,79 @@ class FileStore:
                     companion.label, place, companion.width, companion.height, companion.format, len(file.data), digest
                 )
             )
-        return Receipt(name, len(picture.data), _digest(picture), tuple(found))
+        receipt = Receipt(name, len(picture.data), _digest(picture), tuple(found))
+        return self._with_sidecars(picture, receipt, fresh) if self._sidecar else receipt
 
-    def _place(self, file: _File, name: str, fresh: dict[str, _File]) -> str:
-        """A free name. What is named by its content and is there already is not written again."""
+    def _with_sidecars(self, picture: Picture, receipt: Receipt, fresh: dict[str, NewFile]) -> Receipt:
+        """The texts beside a picture have its name, with another ending."""
+        made = []
+        for ending in self._sidecar:
+            if ending == "json":
+                data = json.dumps(self._told_of(Record.made(picture, receipt)), ensure_ascii=False, indent=4)
+            else:
+                data = picture.target.extra.caption or ""
+            file = NewFile(picture.target.index, ending, data.encode(errors="backslashreplace"))
+            name = self._place(file, f"{receipt.file_name.rpartition('.')[0]}.{ending}", fresh)
+            made.append(CompanionFile(ending, name, 0, 0, ending, len(file.data), hashlib.sha256(file.data).digest()))
+        return replace(receipt, companions=(*receipt.companions, *made))
+
+    def _place(self, file: NewFile, name: str, fresh: dict[str, NewFile], beside: Sequence[str] = ()) -> str:
+        """A free name. What is named by its content and is there already is not written again.
+
+        Args:
+            beside: endings under which the name must be free too.
+        """
         if self._by_content and self._holds(name, file.data, fresh):
             return name
-        while self._taken(name, fresh):
+        while any(
+            self._taken(one, fresh) for one in (name, *(f"{name.rpartition('.')[0]}.{ending}" for ending in beside))
+        ):
             name = numbered(name, file.target)
         fresh[name] = file
         return name
 
-    def _holds(self, name: str, data: bytes, fresh: dict[str, _File]) -> bool:
+    def _holds(self, name: str, data: bytes, fresh: dict[str, NewFile]) -> bool:
         """True if these very bytes are stored under the name: the same source can be made into other pictures."""
         if name in fresh:
             return fresh[name].data == data
-        try:
-            return Path(self._folder, name).read_bytes() == data
-        except FileNotFoundError:
-            return False
+        return self._read(name) == data
 
     def _taken(self, name: str, fresh: Container[str]) -> bool:
-        return (
-            name in fresh or os.path.lexists(self._folder / name) or (name in self._reserved and not self._by_content)
-        )
+        return name in fresh or self._exists(name) or (name in self._reserved and not self._by_content)
 
-    def _make_parent(self, path: Path) -> None:
+    # What touches the disk.
+
+    def _exists(self, name: str) -> bool:
+        return os.path.lexists(self._folder / name)
+
+    def _read(self, name: str) -> bytes | None:
+        try:
+            return Path(self._folder, name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def _remove(self, names: Iterable[str]) -> None:
+        with disk_errors(self._folder):
+            for name in names:
+                (self._folder / name).unlink(missing_ok=True)
+
+    def _move(self, fresh: Mapping[str, NewFile]) -> None:
+        """Write files and give them their names, which are announced in between."""
+        written = [self._write_temporary(file) for file in fresh.values()]
+        self._announce({name: file.target for name, file in fresh.items()})
+        for temporary, name in zip(written, fresh, strict=True):
+            os.replace(temporary, self._folder / name)
+        if self._durable:
+            for parent in {(self._folder / name).parent for name in fresh}:
+                _flush_folder(parent)
+
+    def _make_parent(self, name: str) -> None:
+        path = self._folder / name
         if path.parent not in self._made:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._made.add(path.parent)
 
-    def _write_temporary(self, given: _File) -> Path:
+    def _write_temporary(self, given: NewFile) -> Path:
         path = self._temporary / f"{given.target}.{given.label}"
         with open(path, "wb", buffering=0) as file:
             write_all(file, given.data)

@@ -1,51 +1,136 @@
-"""`metadata.jsonl`: one line for each stored picture, as the Hugging Face imagefolder convention wants it.
+"""The metadata beside files: `metadata.jsonl` or `metadata.csv`, one line for each stored picture, as the Hugging Face
+imagefolder convention wants it; or `metadata.parquet`.
 
 The journal drives it: lines are appended just before their records are committed, and the length of the file is
 committed with them. After a kill the file is cut back to that length, so that it never has a line too few or too many.
+A Parquet file cannot be appended to: it is written from the journal when the run ends.
 """
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from crawler.disk import disk_errors, write_all
 from crawler.model import Record
+from crawler.store.facts import told
 from crawler.store.files import INTENTS, FileStore
 from crawler.store.intents import read_intents
 
-FILE_NAME = "metadata.jsonl"
+
+class Form(Protocol):
+    """How metadata is written line by line."""
+
+    name: str
+
+    def head(self) -> bytes:
+        """What the file begins with."""
+        ...
+
+    def line(self, record: Record) -> bytes: ...
+
+
+class JsonLines:
+    """A JSON object a line, `file_name` first."""
+
+    name = "metadata.jsonl"
+
+    def __init__(self, captions: bool = False) -> None:
+        self._captions = captions
+
+    def head(self) -> bytes:
+        return b""
+
+    def line(self, record: Record) -> bytes:
+        row = told(record, self._captions)
+        return json.dumps(row, ensure_ascii=False).encode(errors="backslashreplace") + b"\n"
+
+
+class Separated:
+    """CSV (RFC 4180) with a header; what is no plain value is JSON in its cell.
+
+    Args:
+        kept: names of the kept columns, once they are known.
+        captions: there is a column of captions.
+    """
+
+    name = "metadata.csv"
+
+    def __init__(self, kept: Callable[[], Sequence[str]], captions: bool = False) -> None:
+        self._kept = kept
+        self._captions = captions
+
+    def head(self) -> bytes:
+        return _separated(self._columns())
+
+    def line(self, record: Record) -> bytes:
+        row = told(record, self._captions)
+        return _separated([_cell(row.get(name)) for name in self._columns()])
+
+    def _columns(self) -> list[str]:
+        return [*_ALWAYS, *(["caption"] if self._captions else []), "key", *self._kept(), "files", "exif", "values"]
+
+
+_ALWAYS = (
+    "file_name", "index", "url", "final_url", "sha256", "width", "height", "original_width", "original_height", "format",
+    "bytes", "content_type", "fetched_at", "frames", "notes",
+)  # fmt: skip
+
+
+def _separated(cells: Iterable[str]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(cells)
+    return text.getvalue().encode(errors="backslashreplace")
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 class MetadataLedger:
-    """The Ledger of a FileStore. All calls from the journal's thread."""
+    """The Ledger of a FileStore. All calls from the journal's thread.
 
-    def __init__(self, folder: Path, store: FileStore, durable: bool) -> None:
+    Args:
+        home: folder of the journal.
+        folder: where the file is: the output folder, or one from which it is uploaded.
+    """
+
+    dirty = False
+
+    def __init__(self, folder: Path, home: Path, store: FileStore, durable: bool, form: Form) -> None:
         self._folder = folder
-        self._path = folder / FILE_NAME
+        self._home = home
+        self.path = folder / form.name
         self._store = store
         self._durable = durable
+        self._form = form
 
     def rewind(
         self, mark: int, recorded: Callable[[], Iterable[Record]], held: Callable[[Iterable[str]], set[str]]
     ) -> int:
         with disk_errors(self._folder):
-            self._discard(held)
-            size = self._path.stat().st_size if self._path.exists() else 0
+            discard(self._home, self._store, held)
+            size = self.path.stat().st_size if self.path.exists() else 0
             if size < mark:
                 self._rebuild(recorded())
             elif size > mark:
-                os.truncate(self._path, mark)
-            self._file = self._path.open("ab", buffering=0)
+                os.truncate(self.path, mark)
+            self._file = self.path.open("ab", buffering=0)
             return self._file.tell()
 
     def append(self, records: Sequence[Record]) -> int:
         with disk_errors(self._folder):
-            write_all(self._file, b"".join(map(line, records)))
+            lines = b"".join(map(self._form.line, records))
+            if lines and not self._file.tell():
+                lines = self._form.head() + lines
+            write_all(self._file, lines)
             if self._durable:
                 os.fsync(self._file.fileno())
             return self._file.tell()
@@ -58,66 +143,83 @@ class MetadataLedger:
             self._file.close()
             self._rebuild(self._store.keeping(recorded))
             self._store.discard_unkept()
-            self._file = self._path.open("ab", buffering=0)
+            self._file = self.path.open("ab", buffering=0)
             return self._file.tell()
 
     def close(self, finished: bool) -> None:
         self._file.close()
         self._store.ended(finished)
 
-    def _discard(self, held: Callable[[Iterable[str]], set[str]]) -> None:
-        """Remove files that a killed run left without a record: their targets are done again."""
-        names = {name for some in read_intents(self._folder / INTENTS).values() for name in some}
-        for name in names - held(names) if names else ():
-            (self._folder / name).unlink(missing_ok=True)
-        (self._folder / INTENTS).unlink(missing_ok=True)
-        (self._folder / f"{INTENTS}.new").unlink(missing_ok=True)
-
     def _rebuild(self, records: Iterable[Record]) -> None:
-        fresh = self._folder / f".crawler/{FILE_NAME}.new"
+        fresh = self._home / f"{self._form.name}.new"
+        head = True
         with fresh.open("wb") as file:
-            file.writelines(map(line, records))
-        os.replace(fresh, self._path)
+            for record in records:
+                if head:
+                    file.write(self._form.head())
+                    head = False
+                file.write(self._form.line(record))
+        os.replace(fresh, self.path)
 
 
-def line(record: Record) -> bytes:
-    """One line of metadata: JSON, `file_name` first."""
-    row: dict[str, Any] = {
-        "file_name": record.file_name,
-        "index": record.index,
-        "url": record.url,
-        "final_url": record.final_url,
-        "sha256": record.sha256.hex(),
-        "width": record.width,
-        "height": record.height,
-        "original_width": record.original_width,
-        "original_height": record.original_height,
-        "format": record.format,
-        "bytes": record.size,
-        "content_type": record.content_type,
-        "fetched_at": utc(record.fetched_at),
-        "frames": record.frames,
-        "notes": "; ".join(record.notes),
-    }
-    if record.companions:
-        row["files"] = [
-            {
-                "label": one.label,
-                "file_name": one.file_name,
-                "width": one.width,
-                "height": one.height,
-                "format": one.format,
-                "bytes": one.size,
-            }
-            for one in record.companions
-        ]
-    if record.exif is not None:
-        row["exif"] = record.exif  # as text: its keys differ from picture to picture, and a table wants columns
-    if record.values:
-        row["values"] = record.values
-    return json.dumps(row, ensure_ascii=False).encode(errors="backslashreplace") + b"\n"
+class TableLedger:
+    """The Ledger of a FileStore whose metadata is a Parquet file.
+
+    Args:
+        types: of the kept columns, as far as they are known.
+    """
+
+    name = "metadata.parquet"
+
+    def __init__(
+        self, folder: Path, home: Path, store: FileStore, captions: bool, types: Callable[[], Mapping[str, Any]]
+    ) -> None:
+        self._folder = folder
+        self._home = home
+        self.path = folder / self.name
+        self._store = store
+        self._captions = captions
+        self._types = types
+        self.dirty = False
+
+    def rewind(
+        self, mark: int, recorded: Callable[[], Iterable[Record]], held: Callable[[Iterable[str]], set[str]]
+    ) -> int:
+        with disk_errors(self._folder):
+            discard(self._home, self._store, held)
+        # The mark says that the file is as the journal is.
+        self.dirty = mark != _WRITTEN or not self.path.exists()
+        return 0 if self.dirty else _WRITTEN
+
+    def append(self, records: Sequence[Record]) -> int:
+        self.dirty = self.dirty or bool(records)
+        return 0 if self.dirty else _WRITTEN
+
+    def committed(self, indexes: Sequence[int]) -> None:
+        self._store.forget(indexes)
+
+    def rebuild(self, recorded: Iterable[Record]) -> int:
+        from crawler.store.metadata_table import write_table
+
+        with disk_errors(self._folder):
+            fresh = self._home / f"{self.name}.new"
+            write_table(fresh, self._store.keeping(recorded), self._captions, self._types())
+            os.replace(fresh, self.path)
+            self._store.discard_unkept()
+        self.dirty = False
+        return _WRITTEN
+
+    def close(self, finished: bool) -> None:
+        self._store.ended(finished)
 
 
-def utc(seconds: float) -> str:
-    """A moment as ISO 8601 in UTC, to the millisecond."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+_WRITTEN = 1
+
+
+def discard(home: Path, store: FileStore, held: Callable[[Iterable[str]], set[str]]) -> None:
+    """Remove files that a killed run left without a record: their targets are done again."""
+    names = {name for some in read_intents(home / INTENTS).values() for name in some}
+    if names:
+        store.discard(names - held(names))
+    (home / INTENTS).unlink(missing_ok=True)
+    (home / f"{INTENTS}.new").unlink(missing_ok=True)

@@ -9,6 +9,8 @@ from crawler.settings import DEFAULT_NAME
 PER_FOLDER = 10_000
 """Pictures in one numbered folder."""
 
+METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
+"""Files that lie beside the first folders."""
 _LONGEST_PART = 200  # bytes; file systems take 255, and an ending and a number may follow
 
 
@@ -26,10 +28,11 @@ def file_name(template: str, picture: Picture) -> str:
         sha256=picture.sha256.hex(),
         width=picture.width,
         height=picture.height,
+        key=picture.target.extra.key or f"{index:08d}",
     )
     parts = [urls.safe_name(part, _LONGEST_PART) for part in name.replace("\\", "/").split("/")]
-    if len(parts) > 1 and parts[0] == "metadata.jsonl":
-        parts[0] = "_metadata.jsonl"  # that name is taken by a file
+    if len(parts) > 1 and parts[0] in METADATA:
+        parts[0] = f"_{parts[0]}"
     return "/".join(parts) + f".{picture.extension}"
 
 

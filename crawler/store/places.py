@@ -41,7 +41,11 @@ class Place(Protocol):
         ...
 
     def fetch(self, name: str) -> Path:
-        """A published file as one that can be read here."""
+        """A published file as one that can be read here; if it is not there, neither is that."""
+        ...
+
+    def release(self, name: str) -> None:
+        """A fetched file is not needed any more."""
         ...
 
     def stop(self) -> None:
@@ -72,6 +76,9 @@ class LocalPlace:
 
     def fetch(self, name: str) -> Path:
         return self._folder / name
+
+    def release(self, name: str) -> None:
+        return None
 
     def stop(self) -> None:
         return None
@@ -128,10 +135,11 @@ class RemotePlace:
             return []
         return [entry["name"].rpartition("/")[2] for entry in found if entry.get("type") != "directory"]
 
-    def publish(self, files: Sequence[tuple[Path, str]]) -> None:
+    def publish(self, files: Sequence[tuple[Path, str]], keep: bool = False) -> None:
         for path, name in files:
             self._try(f"upload {name}", lambda path=path, name=name: self._upload(path, name))  # type: ignore[misc]
-            path.unlink(missing_ok=True)
+            if not keep:
+                path.unlink(missing_ok=True)
 
     def _upload(self, path: Path, name: str) -> None:
         whole = f"{self._root}/{name}"
@@ -175,9 +183,18 @@ class RemotePlace:
             self._try(f"remove {name}", lambda name=name: self.system.rm_file(f"{self._root}/{name}"), missing_ok=True)  # type: ignore[misc]
 
     def fetch(self, name: str) -> Path:
-        path = self.staging / f"published-{name.replace('/', '_')}"
-        self._try(f"read {name}", lambda: self.system.get_file(f"{self._root}/{name}", str(path)))
+        path = self._fetched(name)
+        with disk_errors(self.staging):
+            self.staging.mkdir(parents=True, exist_ok=True)
+            path.unlink(missing_ok=True)
+        self._try(f"read {name}", lambda: self.system.get_file(f"{self._root}/{name}", str(path)), missing_ok=True)
         return path
+
+    def release(self, name: str) -> None:
+        self._fetched(name).unlink(missing_ok=True)
+
+    def _fetched(self, name: str) -> Path:
+        return self.staging / f"published-{name}"
 
     def stop(self) -> None:
         self._stopped.set()

@@ -30,7 +30,7 @@ from crawler.store.places import Place
 from crawler.store.shard import Counts, Plan, Writer
 from crawler.store.shard_names import sample_key, shard_name, shard_of_stats, stats_name
 from crawler.store.spool import Spool
-from crawler.store.stored import OldShard, cut, open_old
+from crawler.store.stored import OldShard, cut, old_name, open_old
 from crawler.store.webdataset import WebDatasetShard
 
 _BATCH = 32
@@ -255,6 +255,7 @@ class ShardStore:
             name = f"{shard_name(shard)}.parquet"
             told, rows = await self._in_thread(partial(self._told, name))
             await self._shelf.adopt(shard, told, rows)
+            self._place.release(name)
 
     # In the publisher's threads.
 
@@ -322,6 +323,7 @@ class ShardStore:
                 os.close(spool)
             if old is not None:
                 old.close()
+                self._place.release(old_name(self._form, shard))
 
     # In the store's thread.
 
@@ -360,6 +362,8 @@ class ShardStore:
 
 class ShardLedger:
     """The Ledger of a ShardStore, which is told what the journal has; there is nothing to write in step with it."""
+
+    dirty = False
 
     def __init__(self) -> None:
         self.store: ShardStore | None = None

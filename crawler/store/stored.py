@@ -100,6 +100,7 @@ class StoredShards:
         if self._old is not None:
             self._old.close()
             self._old = None
+            self._place.release(old_name(self._form, self._shard))
 
 
 class OldShard(Protocol):
@@ -112,12 +113,17 @@ class OldShard(Protocol):
     def close(self) -> None: ...
 
 
+def old_name(form: str, shard: int) -> str:
+    """The file of a shard that has the pictures."""
+    return f"{shard_name(shard)}.{'tar' if form == 'webdataset' else 'parquet'}"
+
+
 def open_old(form: str, place: Place, shard: int) -> OldShard | None:
     """A published shard, None if it is not there."""
     from crawler.store.parquet import OldParquet
     from crawler.store.webdataset import OldTar
 
-    path = place.fetch(f"{shard_name(shard)}.{'tar' if form == 'webdataset' else 'parquet'}")
+    path = place.fetch(old_name(form, shard))
     if not path.exists():
         return None
     return OldTar(path) if form == "webdataset" else OldParquet(path)
