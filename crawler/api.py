@@ -304,7 +304,13 @@ async def crawl(settings: Settings, *, progress: ProgressCallback | None = None)
 def _source(settings: Settings) -> Targets:
     process = settings.process
     hashed = {"verify_hash": process.verify_hash} if process.verify_hash else {}
-    return Targets(settings.input, None if process.transform else tuple(hashed.values()), hashed, RunTable)
+    return Targets(
+        settings.input,
+        None if process.transform else tuple(hashed.values()),
+        hashed,
+        RunTable,
+        [output.label for output in process.outputs if output.label],
+    )
 
 
 __all__ = ["Crawler", "CrawlerError", "crawl"]

@@ -96,13 +96,14 @@ class Columns:
 
 def columns_of(
     settings: InputSettings, source: str, names: Sequence[str], types: Mapping[str, Any], head: Sequence[Row],
-    looked_at: Collection[str] | None, texts: bool,
+    looked_at: Collection[str] | None, texts: bool, taken: Collection[str] = (),
 ) -> Columns:  # fmt: skip
     """Decide for a table.
 
     Args:
         names: its columns, with those seen in its first rows.
         looked_at: columns besides that functions look at; None for all.
+        taken: names of columns that the output has besides its usual ones.
         texts: all values are texts, as in CSV: those that look like numbers become numbers in the output.
 
     Raises:
@@ -118,7 +119,7 @@ def columns_of(
     named = [("url_column", url), ("caption_column", settings.caption_column), ("key_column", settings.key_column)]
     named += [("keep_columns", name) for name in keep]
     check_others(source, names, named)
-    kept = {name: f"input_{name}" if name in OUTPUT_COLUMNS else name for name in keep}
+    kept = {name: f"input_{name}" if name in OUTPUT_COLUMNS or name in taken else name for name in keep}
     if len(set(kept.values())) < len(kept):
         raise SettingsError(
             "keep_columns", f"{source}: two of its columns would both become {_twice(kept)!r}; rename one"

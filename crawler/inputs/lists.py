@@ -21,7 +21,7 @@ from crawler.inputs.text_tables import text_table
 from crawler.inputs.where import Condition, RowFilter
 from crawler.model import NO_EXTRA, Extra
 from crawler.settings import InputSettings
-from crawler.urls import masked
+from crawler.urls import as_text, masked
 
 _BATCH = 256
 _HEAD_CHARACTERS = 4_000_000
@@ -48,6 +48,7 @@ class Lists:
         looked_at: columns that functions look at; None for all.
         needed: columns that settings other than those of the input name, by setting.
         open_run: opens an earlier run.
+        taken: names of columns that the output has besides its usual ones.
     """
 
     def __init__(
@@ -56,11 +57,13 @@ class Lists:
         looked_at: Collection[str] | None = None,
         needed: Mapping[str, str] | None = None,
         open_run: OpenRun | None = None,
+        taken: Collection[str] = (),
     ) -> None:
         self._settings = settings
         self._looked_at = looked_at
         self._needed = needed or {}
         self._open_run = open_run
+        self._taken = taken
         self._where = Condition(settings.where) if settings.where else None
         self._keys = Keys()
         self.columns: Columns | None = None
@@ -85,14 +88,14 @@ class Lists:
         files = self.files(source)
         for name, form in files:
             if form == "parquet":
-                require("pyarrow", "sources", masked(name))
+                require("pyarrow", "sources", shown(name))
             check_compression(name)
         name, form = files[0]
         if form == "txt":
             self.refuse_columns(name)
         elif is_remote(name) or form == "run" or is_regular(name):  # a pipe can be read only once
             with self._table(name, form) as table:
-                self._learn(masked(name), table, form)
+                self._learn(shown(name), table, form)
 
     def refuse_columns(self, source: str) -> None:
         """Plain addresses have no columns. Raises SettingsError if one is asked for."""
@@ -103,7 +106,7 @@ class Lists:
             if value:
                 raise SettingsError(
                     setting,
-                    f"{masked(source)[:100]} has no columns; give a table (.csv, .tsv, .json, .jsonl, .parquet), "
+                    f"{shown(source)[:100]} has no columns; give a table (.csv, .tsv, .json, .jsonl, .parquet), "
                     "or rows from Python",
                 )
 
@@ -126,7 +129,7 @@ class Lists:
         if self.columns is not None:
             check_others(name, names, self.columns.named())
             return
-        self.columns = columns_of(self._settings, name, names, table.types, head, self._looked_at, texts)
+        self.columns = columns_of(self._settings, name, names, table.types, head, self._looked_at, texts, self._taken)
         if self.columns.url != (self._settings.url_column or "url"):
             self.notes.append(f"addresses are taken from column {self.columns.url!r} of {name}")
 
@@ -179,9 +182,9 @@ class Lists:
 
     async def _read_file(self, name: str, form: str) -> AsyncGenerator[Sequence[Entry], None]:
         if form == "txt":
-            shown = "standard input" if name == STDIN else masked(name)
+            told = "standard input" if name == STDIN else shown(name)
             async for lines in read_lines(name):
-                yield [Entry(text, f"{shown}:{number}") for number, text in lines]
+                yield [Entry(text, f"{told}:{number}") for number, text in lines]
         elif name == STDIN:
             async with stdin() as read:
                 with PipedFile(read, asyncio.get_running_loop()) as piped:
@@ -201,13 +204,13 @@ class Lists:
 
     def _entries(self, name: str, form: str, piped: Any) -> Generator[Sequence[Entry], None, None]:
         """In a thread."""
-        shown = "standard input" if name == STDIN else masked(name)
+        told = "standard input" if name == STDIN else shown(name)
         with self._table(name, form, piped) as table:
-            rows, chosen = self._learn(shown, table, form)
+            rows, chosen = self._learn(told, table, form)
             for batch in _batches(rows):
                 if self.columns is None:  # the first rows told nothing
-                    self.understand(shown, table, [row for row in batch if not row.flaw])
-                yield [self.entry(row, f"{shown}:{row.at}") for row in (chosen.chosen(batch) if chosen else batch)]
+                    self.understand(told, table, [row for row in batch if not row.flaw])
+                yield [self.entry(row, f"{told}:{row.at}") for row in (chosen.chosen(batch) if chosen else batch)]
 
     def entry(self, row: Row, origin: str) -> Entry:
         """What becomes of a row."""
@@ -234,8 +237,13 @@ class Lists:
 
                 yield ParquetTable(file, name, self._where)
             else:
-                with text_table(form, file, masked(name)) as table:
+                with text_table(form, file, shown(name)) as table:
                     yield table
+
+
+def shown(name: str) -> str:
+    """The name of a file as it can be shown and kept."""
+    return as_text(masked(name))
 
 
 def _batches(rows: Iterator[Row]) -> Iterator[list[Row]]:

@@ -30,6 +30,7 @@ class Targets:
         looked_at: columns that functions look at; None for all.
         needed: columns that other settings name, by setting: `verify_hash`.
         open_run: opens an earlier run.
+        taken: names of columns that the output has besides its usual ones.
     """
 
     def __init__(
@@ -38,9 +39,10 @@ class Targets:
         looked_at: Collection[str] | None = None,
         needed: Mapping[str, str] | None = None,
         open_run: OpenRun | None = None,
+        taken: Collection[str] = (),
     ) -> None:
         self._settings = settings
-        self._lists = Lists(settings, looked_at, needed, open_run)
+        self._lists = Lists(settings, looked_at, needed, open_run, taken)
         self._total: int | None = None
         self.complete = False
 

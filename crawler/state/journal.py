@@ -11,7 +11,7 @@ import sqlite3
 import zlib
 from asyncio import Future
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -206,6 +206,8 @@ class FolderJournal:
                 if self._dedup[0] != "url":
                     self._twins = Twins(self._db, *self._dedup)
         except BaseException:
+            with suppress(AttributeError):  # it has not come so far
+                self._db.close()
             self._lock.close()
             raise
 

@@ -131,6 +131,11 @@ def _more(record: Record | None, extra: Extra) -> str | None:
     return json.dumps(told) if told else None
 
 
+def key_of(more: str | None) -> str:
+    """The key of a sample that the column `more` tells of, empty if there is none."""
+    return str(json.loads(more).get("extra", {}).get("key", "")) if more else ""
+
+
 def names_of(more: str | None) -> tuple[str, ...]:
     """The names of the companions that the column `more` tells of."""
     return tuple(file["file_name"] for file in json.loads(more).get("files", ())) if more else ()

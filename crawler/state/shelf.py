@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from crawler.errors import SettingsChanged
 from crawler.model import Settled
-from crawler.state.rows import FORGET, INSERT, SETTLED_COLUMNS, row_of, settled_of
+from crawler.state.rows import FORGET, INSERT, SETTLED_COLUMNS, key_of, row_of, settled_of
 from crawler.state.schema import connect_to_read
 
 Value = TypeVar("Value")
@@ -39,11 +39,15 @@ class JournalShelf:
         self._grown = grown
 
     def settled(self, first: int, last: int, by_key: bool = False) -> Iterator[Settled]:
-        order = "json_extract(more, '$.extra.key'), id" if by_key else "id"
-        query = f"SELECT {SETTLED_COLUMNS} FROM targets WHERE id BETWEEN ? AND ? ORDER BY {order}"
         with closing(connect_to_read(self._path)) as db:
-            for values in db.execute(query, (first, last)):
-                yield settled_of(values)
+            if not by_key:
+                query = f"SELECT {SETTLED_COLUMNS} FROM targets WHERE id BETWEEN ? AND ? ORDER BY id"
+                for values in db.execute(query, (first, last)):
+                    yield settled_of(values)
+                return
+            rows = db.execute("SELECT id, more FROM targets WHERE id BETWEEN ? AND ?", (first, last))
+            for _, index in sorted((key_of(more), index) for index, more in rows):
+                yield settled_of(db.execute(f"SELECT {SETTLED_COLUMNS} FROM targets WHERE id = ?", (index,)).fetchone())
 
     async def empty(self) -> bool:
         found = await self._ask(lambda db: db.execute("SELECT 1 FROM targets LIMIT 1").fetchone())

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 
 def types_of(known: Mapping[str, Any], head: Mapping[str, Sequence[Any]]) -> dict[str, pa.DataType]:
@@ -20,10 +22,18 @@ def types_of(known: Mapping[str, Any], head: Mapping[str, Sequence[Any]]) -> dic
 
 
 def _storable(kind: pa.DataType) -> pa.DataType:
-    """A dictionary becomes what it stands for; what has no value of its own becomes text."""
+    """A dictionary becomes what it stands for; what Parquet does not have becomes text."""
     if pa.types.is_dictionary(kind):
         return _storable(kind.value_type)
-    return pa.string() if pa.types.is_null(kind) or pa.types.is_large_string(kind) else kind
+    if pa.types.is_null(kind) or pa.types.is_large_string(kind):
+        return pa.string()
+    try:
+        schema = pa.schema([("column", kind)])
+        with pq.ParquetWriter(io.BytesIO(), schema) as file:
+            file.write_table(schema.empty_table())
+    except pa.ArrowException:
+        return pa.string()
+    return kind
 
 
 def _guessed(values: Sequence[Any]) -> pa.DataType:

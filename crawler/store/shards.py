@@ -20,7 +20,7 @@ from typing import Any, Literal, NamedTuple
 
 from crawler.batcher import Batcher
 from crawler.disk import disk_errors
-from crawler.errors import CrawlerError, StoreError
+from crawler.errors import StoreError
 from crawler.model import CompanionFile, Picture, Receipt, Record, Settled
 from crawler.ports import Shelf
 from crawler.store.adopt import table_of
@@ -98,7 +98,7 @@ class ShardStore:
         self._published: set[int] = set()
         self._pending: dict[int, set[int]] = {}  # put and not yet in the journal, by shard
         self._tasks: dict[int, asyncio.Task[None]] = {}
-        self._failure: CrawlerError | None = None
+        self._failure: BaseException | None = None
 
     async def __aenter__(self) -> ShardStore:
         self._loop = asyncio.get_running_loop()
@@ -183,10 +183,8 @@ class ShardStore:
 
     def _ended(self, shard: int, task: asyncio.Task[None]) -> None:
         del self._tasks[shard]
-        if not task.cancelled() and (error := task.exception()) is not None:
-            if not isinstance(error, CrawlerError):
-                raise error
-            self._failure = self._failure or error
+        if not task.cancelled():
+            self._failure = self._failure or task.exception()
 
     async def _all_published(self) -> None:
         while self._tasks:

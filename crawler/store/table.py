@@ -72,14 +72,21 @@ def _pictures(
 ) -> pa.Array:
     if pa.types.is_binary(kind):
         return pa.array(data, kind)
-    paths = [
-        None if one is None or row.record is None else f"{key}.{row.record.file_name.rpartition('.')[2]}"
-        for row, key, one in zip(rows, keys, data, strict=True)
-    ]
+    paths = [None if one is None else _path(row, key, name) for row, key, one in zip(rows, keys, data, strict=True)]
     missing = pa.array([one is None for one in data])
     return pa.StructArray.from_arrays(
         [pa.array(data, pa.binary()), pa.array(paths, _TEXT)], ["bytes", "path"], mask=missing
     )
+
+
+def _path(one: Settled, key: str, column: str) -> str | None:
+    """What the file of a picture would be called."""
+    if one.record is None:
+        return None
+    for companion in one.record.companions:
+        if companion.label == column:
+            return f"{key}.{column}.{companion.file_name.rpartition('.')[2]}"
+    return f"{key}.{one.record.file_name.rpartition('.')[2]}"
 
 
 def _facts(one: Settled, key: str) -> dict[str, Any]:
