@@ -17,7 +17,8 @@ COMMANDS: Final[dict[str, tuple[str, ...]]] = {
     "format": ("-m", "ruff", "format", "--check", "."),
     "mypy": ("-m", "mypy"),
 }
-LIMIT: Final = 300.0
+LIMIT: Final = 180.0
+"""Below what a test may take, see tests/lanes.py."""
 
 
 @cache

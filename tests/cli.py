@@ -7,6 +7,7 @@ import io
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+
+import psutil
 
 from crawler import Summary
 from crawler.cli.app import main
@@ -106,8 +109,12 @@ class Running:
     err: Path
 
     def signal(self, number: int) -> None:
-        """To the whole group, as a terminal does it."""
+        """To the whole group, as a terminal does it. After SIGKILL nobody of it is left: on a busy machine one that was just
+        being started dies later than its parent, and holds the lock of the folder until then.
+        """
         os.killpg(self.process.pid, number)
+        if number == signal.SIGKILL:
+            wait_until(lambda: not members(self.process.pid), "the end of all processes of the group")
 
     def said(self, words: str) -> bool:
         return words in self.err.read_text(encoding="utf-8")
@@ -115,6 +122,16 @@ class Running:
     def ended(self, limit: float = LIMIT) -> Ended:
         code = self.process.wait(limit)
         return Ended(code, self.out.read_text(encoding="utf-8"), self.err.read_text(encoding="utf-8"))
+
+
+def members(group: int) -> list[psutil.Process]:
+    """Those of a process group that are not dead."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+            if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
 
 
 @contextlib.contextmanager

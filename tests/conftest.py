@@ -16,7 +16,7 @@ import pytest
 import uvloop
 from blockbuster import BlockBuster
 
-from tests import checkers
+from tests import checkers, lanes
 from tests.servers.handle import Faults, running_faults
 
 CASES = Path(os.environ.get("CRAWLER_CASES", Path(__file__).parents[2] / "shared" / "vectors"))
@@ -30,11 +30,12 @@ def pytest_configure(config: pytest.Config) -> None:
         sys.dont_write_bytecode = False
         sys.pycache_prefix = os.environ["PYTHONPYCACHEPREFIX"] = str(config.cache.mkdir("bytecode"))
         del os.environ["PYTHONDONTWRITEBYTECODE"]
+    config.pluginmanager.register(lanes)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """What takes long and needs nobody else begins now: most tests leave a core idle."""
-    if session.config.option.collectonly:
+    if session.config.option.collectonly or not lanes.begins_what_runs_beside(session):
         return
     files = {item.nodeid.partition("::")[0] for item in session.items}
     if "tests/test_house.py" in files:

@@ -528,7 +528,7 @@ def test_a_signal_ends_in_order_and_a_rerun_completes(
     assert {row["url"] for row in metadata(tmp_path)} == {faults.url(path) for path in begun}, "in flight is finished"
     assert (done.summary["stored"], done.summary["missed"]) == (len(begun), 0)
     check_agreement(tmp_path)
-    again = crawler(*words)
+    again = inside(*words)
     assert (again.code, again.summary["stored"], again.summary["skipped"]) == (0, 12 - len(begun), len(begun))
     assert pictures(tmp_path) == [f"00000/{number:08d}.jpg" for number in range(12)]
     assert set(Counter(entry["path"] for entry in faults.log()).values()) == {1}, "nothing is fetched twice"
@@ -575,7 +575,7 @@ def test_a_full_disk_ends_the_run_with_one_line_and_a_rerun_goes_on(faults: Faul
     assert problems[0].startswith(f"crawler: cannot write to {tmp_path}: File too large")
     assert "run the same command again" in problems[0]
     check_agreement_of_what_is_recorded(tmp_path)
-    assert crawler(*words).code == 0
+    assert inside(*words).code == 0
     assert len(pictures(tmp_path)) == 21
     check_agreement(tmp_path)
 
@@ -601,7 +601,7 @@ def test_a_journal_that_finds_no_room_ends_the_run_with_one_line(faults: Faults,
     assert len(problems) == 1, problems[:5]
     assert "run the same command again" in problems[0]
     assert "rollback" not in problems[0], "what is told is the cause, not what came of it"
-    assert crawler(*words).code == 0
+    assert inside(*words).code == 0
     assert len(pictures(tmp_path / "out")) == 200
     check_agreement(tmp_path / "out")
 
@@ -689,7 +689,7 @@ def test_help_loads_nothing_heavy() -> None:
 def test_pictures_are_decoded_by_everyone(faults: Faults, tmp_path: Path) -> None:
     """Two workers, many pictures: every one is whole."""
     urls = [faults.url(f"good.jpg?w=300&h=200&seed={number}") for number in range(40)]
-    assert crawler("run", *urls, "-o", tmp_path, "--allow-private", "--workers", 2, "--size", 50).code == 0
+    assert inside("run", *urls, "-o", tmp_path, "--allow-private", "--workers", 2, "--size", 50).code == 0
     assert {size_of(tmp_path / name) for name in pictures(tmp_path)} == {(50, 33)}
     assert len({(tmp_path / name).read_bytes() for name in pictures(tmp_path)}) == 40
     for name in pictures(tmp_path):

@@ -224,7 +224,7 @@ class Child:
         if self._process is None:
             context = multiprocessing.get_context("spawn")
             self._pipe, theirs = context.Pipe()
-            self._process = context.Process(target=self._work, args=(theirs, str(self._folder)))
+            self._process = context.Process(target=self._work, args=(theirs, str(self._folder)), daemon=True)
             self._process.start()
             theirs.close()
         try:
@@ -299,7 +299,7 @@ def judging() -> tuple[list[threading.Thread], dict[str, Verdict]]:
             found[row["file"]] = child.ask(row)
         child.end()
 
-    threads = [threading.Thread(target=run, name="corpus") for _ in range(2)]
+    threads = [threading.Thread(target=run, name="corpus", daemon=True) for _ in range(2)]
     for thread in threads:
         thread.start()
     return threads, found

@@ -25,7 +25,7 @@ from crawler.process import custom
 from crawler.settings import InputSettings
 from crawler.state.spill import TargetSpill
 from crawler.verify import verify
-from tests.cli import Ended, as_flags, counts, crawler, metadata, pictures
+from tests.cli import Ended, as_flags, counts, crawler, inside, metadata, pictures
 from tests.processed import miss_of, opened, picture_of
 from tests.servers import pictures as painted
 from tests.servers.validators import Page, Validators, running_validators
@@ -302,7 +302,7 @@ def write_lines(path: Path, rows: Iterable[object]) -> Path:
 
 def misses(output: Path) -> dict[int, tuple[str, str]]:
     """Reason and words of every miss."""
-    done = crawler("misses", output, "--format", "jsonl")
+    done = inside("misses", output, "--format", "jsonl")
     return {row["index"]: (row["reason"], row["detail"]) for row in map(json.loads, done.out.splitlines())}
 
 
@@ -843,7 +843,7 @@ def test_a_broken_row_is_a_miss_that_names_file_and_line(site: Validators, tmp_p
     done = crawler("run", table, "-o", output, *as_flags(PLAIN), "--json")
     assert (done.code, "Traceback" in done.err) == (0, False), done.err[-500:]
     assert sorted(row["index"] for row in metadata(output)) == [0, 4, 8]
-    said = crawler("misses", output, "--format", "jsonl")
+    said = inside("misses", output, "--format", "jsonl")
     missed = {row["index"]: row for row in map(json.loads, said.out.splitlines())}
     reasons = {3: "bad_url", 5: "connect", 6: "bad_url"}
     assert {index: (row["reason"], row["origin"]) for index, row in missed.items()} == {
@@ -853,7 +853,7 @@ def test_a_broken_row_is_a_miss_that_names_file_and_line(site: Validators, tmp_p
     kept = (path.read_bytes().decode("latin-1") for path in output.rglob("*") if path.is_file())
     everything = [done.out, done.err, said.out, *kept]
     assert [text for text in everything if "secret" in text] == []
-    assert counts_of(crawler("run", table, "-o", output, *as_flags(PLAIN), "--json")) == (0, 9, 0)
+    assert counts_of(inside("run", table, "-o", output, *as_flags(PLAIN), "--json")) == (0, 9, 0)
 
 
 def counts_of(done: Ended) -> tuple[int, int, int]:

@@ -13,7 +13,7 @@ from PIL import Image
 from crawler.errors import MissingExtra
 from crawler.model import Reason
 from crawler.settings import Settings
-from tests.cli import crawler
+from tests.cli import inside
 from tests.conftest import third_party
 from tests.processed import miss_of, opened, picture_of
 from tests.servers.pictures import quadrant_names, quadrants
@@ -62,7 +62,7 @@ def test_without_the_extra_it_is_said_what_to_install(monkeypatch: pytest.Monkey
 
 
 def test_the_flag_takes_names_with_commas() -> None:
-    shown = crawler("run", "--formats", "default,heif", "--show-settings")
+    shown = inside("run", "--formats", "default,heif", "--show-settings")
     assert 'formats = ["jpeg", "png", "webp", "gif", "bmp", "ico", "tiff", "avif", "jpeg2000", "heif"]' in shown.out
 
 

@@ -169,19 +169,17 @@ def members(session: int) -> list[int]:
     return found
 
 
-@pytest.mark.parametrize(
-    ("seconds", "count"), [(3.0, 150), pytest.param(20.0, 1500, marks=pytest.mark.soak, id="soak")]
-)
+@pytest.mark.parametrize(("most", "count"), [(9, 150), pytest.param(90, 1500, marks=pytest.mark.soak, id="soak")])
 def test_workers_killed_again_and_again_lose_no_picture(
-    fault_server: Faults, tmp_path: Path, seconds: float, count: int
+    fault_server: Faults, tmp_path: Path, most: int, count: int
 ) -> None:
     urls = tmp_path / "urls.txt"
     urls.write_text("\n".join(fault_server.url(f"good.jpg?w=900&h=700&seed={n % 20}&n={n}") for n in range(count)))
     call = [sys.executable, "-m", "crawler", "run", str(urls), "-o", str(tmp_path / "out"), "--allow-private"]
     process = subprocess.Popen([*call, "--encode", "webp", "--workers", "2", "--per-host", "0", "--quiet"])
     kills = 0
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    end = time.monotonic() + LIMIT
+    while kills < most and time.monotonic() < end:  # on a busy machine it takes seconds until there are workers
         try:
             process.wait(0.2)
             break
@@ -189,7 +187,7 @@ def test_workers_killed_again_and_again_lose_no_picture(
             kills += kill_one_worker(process.pid)
     assert process.wait(LIMIT) == 0
     print(f"{kills} workers killed")
-    assert kills >= seconds, "the test must have killed some"
+    assert kills >= most / 3, "the test must have killed some"
     assert len(metadata(tmp_path / "out")) == count
 
 

@@ -25,7 +25,7 @@ from crawler.errors import SettingsChanged
 from crawler.model import Companion, Fetched, Picture, Target
 from crawler.store.files import FileStore
 from crawler.verify import fault_lines, verify
-from tests.cli import as_flags, counts, crawler, metadata, pictures, started, wait_until
+from tests.cli import as_flags, counts, crawler, inside, metadata, pictures, started, wait_until
 from tests.servers.validators import Page, Pages, Validators, listed, running_validators
 from tests.test_kill import metadata as told
 from tests.test_kill import state_files, tree
@@ -294,7 +294,7 @@ def test_the_command_repairs_what_is_missing_and_leaves_the_rest_alone(made: Mad
     before, rows = tree(copied), told(copied)
     for name, harm in zip(HARMED[:3], ("missing", "hash", "size"), strict=True):
         _harm(copied / name, harm)
-    done = crawler("verify", copied, "--repair")
+    done = inside("verify", copied, "--repair")
     assert done.code == 1
     assert [name for name in HARMED[:3] if name in done.out] == list(HARMED[:3])
     of_the_others = [name for name in before if not name.startswith(("00000/00000001.", "00000/00000004."))]
@@ -396,7 +396,7 @@ def settled(output: Path, since: float) -> int:
 
 
 def finished(words: list[object]) -> None:
-    done = crawler(*words)
+    done = inside(*words)
     assert done.code == 0, done.err
 
 

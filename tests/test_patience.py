@@ -19,7 +19,7 @@ import pytest
 
 from crawler import Crawler, Settings
 from crawler.frontier import host as pace
-from tests.cli import Ended, check_agreement, crawler, metadata, started, wait_until
+from tests.cli import Ended, check_agreement, crawler, inside, metadata, started, wait_until
 from tests.servers import pictures as painted
 from tests.servers.handle import Faults, running_faults
 from tests.servers.scripted import EVERY, NOT_FOUND, SILENCE, Script, picture, running_scripted, text
@@ -45,7 +45,7 @@ def run(folder: Path, urls: list[str], *words: object) -> Ended:
 
 
 def misses(folder: Path) -> list[dict[str, Any]]:
-    lines = crawler("misses", folder / "out", "--format", "jsonl").out.splitlines()
+    lines = inside("misses", folder / "out", "--format", "jsonl").out.splitlines()
     return [json.loads(line) for line in lines]
 
 

@@ -19,7 +19,7 @@ import pytest
 from crawler import Settings, Summary, crawl
 from crawler.state import schema
 from crawler.verify import Fault, verify
-from tests.cli import as_flags, check_agreement, counts, crawler, metadata, pictures, started
+from tests.cli import as_flags, check_agreement, counts, crawler, inside, metadata, pictures, started
 from tests.servers import pictures as painted
 from tests.servers.validators import Page, Validators, running_validators
 
@@ -201,7 +201,7 @@ def test_the_command_refreshes_and_says_what_was_missed(site: Validators, tmp_pa
     assert (told["stored"], told["skipped"], told["missed"], told["reasons"]) == (1, 3, 1, {"not_found": 1})
     assert f"{site.url('3.jpg')} ({urls}" not in done.out
     assert site.url("3.jpg") in done.err, "with an example"
-    assert crawler("verify", output).code == 0
+    assert inside("verify", output).code == 0
     check(output, 5)
 
 

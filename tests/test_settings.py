@@ -291,7 +291,7 @@ def test_a_wrong_setting_is_an_error_of_this_package_and_a_value_error() -> None
         ("verify_hash", 5, "name of a column"),
         ("url_column", 5, "must be text"),
     ],
-    ids=repr,
+    ids=lambda value: value.__name__ if callable(value) else repr(value),
 )
 def test_what_is_written_in_a_form_of_its_own_is_told_that_form(name: str, value: object, told: str) -> None:
     assert told in refused(**{name: value})

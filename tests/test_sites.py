@@ -639,7 +639,7 @@ def test_a_password_stands_nowhere_in_or_about_a_folder(tmp_path: Path, capsys: 
         first = cli.crawler(*words)
         assert (first.code, first.summary["stored"], first.summary["missed"]) == (0, 3, 8), first.err
         asked = len(site.asked)
-        second = cli.crawler(*words)
+        second = cli.inside(*words)
         assert (second.code, second.summary["skipped"], second.summary["stored"]) == (0, 11, 0), second.err
         assert len(site.asked) == asked, "nothing is asked for twice"
         for form in ("txt", "jsonl", "csv"):
@@ -801,8 +801,8 @@ def test_the_password_of_a_proxy_stands_nowhere(tmp_path: Path) -> None:
         urls = [site.url("a"), site.url("b")]
         words = ["run", *urls, "-o", out, "--allow-private", "--workers", 1, "--retries", 0, "--json", "--proxy"]
         wrong = cli.crawler(*words, given.replace("me:", "you:"))
-        right = cli.crawler(*words, given, "--retry-missed")
-        shown = cli.crawler("run", "--show-settings", "--proxy", given)
+        right = cli.inside(*words, given, "--retry-missed")
+        shown = cli.inside("run", "--show-settings", "--proxy", given)
     assert (wrong.code, wrong.summary["reasons"]) == (0, {"proxy": 2}), wrong.err
     assert (right.code, right.summary["stored"]) == (0, 2), right.err
     assert shown.code == 0

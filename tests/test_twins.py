@@ -29,7 +29,7 @@ from crawler.state.twins import Twins, signed
 from crawler.store.files import FileStore
 from crawler.store.metadata import MetadataLedger
 from crawler.verify import verify
-from tests.cli import Running, as_flags, check_agreement, counts, crawler, metadata, started, wait_until
+from tests.cli import Running, as_flags, check_agreement, counts, crawler, inside, metadata, started, wait_until
 from tests.processed import picture_of
 from tests.servers import pictures as painted
 from tests.servers.validators import Page, Pages, Validators, listed, running_validators
@@ -205,7 +205,7 @@ def test_the_command_tells_misses_and_journal_who_is_kept(site: Validators, tmp_
     done = crawler("run", urls, "-o", output, *as_flags(ONE), "--dedup", "pixels", "--json")
     assert done.code == 0, done.err
     assert done.summary["reasons"] == {"duplicate": len(SAME_PIXELS)}
-    missed = crawler("misses", output, "--reason", "duplicate", "--format", "jsonl")
+    missed = inside("misses", output, "--reason", "duplicate", "--format", "jsonl")
     told = {row["index"]: row for row in map(json.loads, missed.out.splitlines())}
     assert {names[index] for index in told} == set(SAME_PIXELS)
     first = site.url("scene.png").replace("//", "//ann:***@")
@@ -449,7 +449,7 @@ def test_when_the_kept_one_is_lost_the_others_are_done_again(site: Validators, t
         file.unlink()
     else:
         file.write_bytes(file.read_bytes()[:-1] + b"!")
-    assert crawler("verify", output, "--repair").code == 1
+    assert inside("verify", output, "--repair").code == 1
     assert sorted(journal(output)) == [2]
     del pages(site)["/kept.png"]  # gone meanwhile: only the duplicates still have it
     assert counts(run(urls, output, dedup="pixels")) == (1, 1, 2)
@@ -608,7 +608,7 @@ def survive(site: Validators, home: Path, seed: int, kills: int, dedup: str) -> 
             running.process.wait(LIMIT)
         if settled(output):
             check_twins(output)
-    done = crawler(*words)
+    done = inside(*words)
     assert done.code == 0, done.err
     groups: dict[str, set[int]] = {}
     for index, twin in kept(output).items():
