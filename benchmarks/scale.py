@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import uvloop
@@ -27,12 +27,13 @@ from crawler.frontier.backoff import Backoff
 from crawler.frontier.host import Rules
 from crawler.frontier.hosts import HostFrontier
 from crawler.inputs.targets import Targets
-from crawler.model import Answer, Fetched, Miss, Picture, Receipt, Record, Visit
+from crawler.model import Answer, Fetched, Miss, Picture, Receipt, Visit
 from crawler.pipeline import Pipeline
 from crawler.report.counters import Counters
 from crawler.settings import InputSettings
 from crawler.state.journal import FolderJournal
 from crawler.state.spill import TargetSpill
+from crawler.store.none import NullStore
 
 
 class NullFetcher:
@@ -56,19 +57,18 @@ class NullProcessor:
         return Picture(fetched, fetched.body, "jpeg", "jpg", 8, 8, 8, 8, "jpeg", b"\0" * 32)
 
 
-class NullStore:
+class NamingStore(NullStore):
     """Says that every picture is where it belongs."""
 
     async def put(self, picture: Picture, instead_of: str = "") -> Receipt:
         index = picture.target.index
         return Receipt(f"{index // 10_000:05d}/{index:08d}.jpg", 8, b"\0" * 32)
 
-    async def retire(self, index: int, names: Sequence[str], forget: Callable[[], Awaitable[None]]) -> None:
-        return None
-
 
 class NullLedger:
     """Keeps no metadata."""
+
+    dirty = False
 
     def rewind(self, mark: int, recorded: object, has: object) -> int:
         return 0
@@ -76,7 +76,7 @@ class NullLedger:
     def append(self, records: object) -> int:
         return 0
 
-    def committed(self, records: list[Record]) -> None:
+    def committed(self, indexes: object) -> None:
         return None
 
     def rebuild(self, recorded: object) -> int:
@@ -91,11 +91,11 @@ async def bookkeeping(urls: Path, folder: Path) -> int:
     clock = SystemClock()
     source = Targets(InputSettings(sources=(str(urls),)))
     async with (
-        FolderJournal(folder, {}, NullLedger(), clock, unique=True) as journal,  # type: ignore[arg-type]
+        FolderJournal(folder, {}, NullLedger(), clock, unique=True) as journal,
         TargetSpill(folder / ".crawler") as spill,
     ):
         pipeline = Pipeline(
-            source, HostFrontier(Rules(per_host=128), clock, spill), NullFetcher(), NullProcessor(), NullStore(),
+            source, HostFrontier(Rules(per_host=128), clock, spill), NullFetcher(), NullProcessor(), NamingStore(),
             journal, Counters(), clock,
             concurrency=128, backlog=64, retry=Backoff(2),
         )  # fmt: skip

@@ -6,7 +6,7 @@ Leaves the process alone: no signal handler, no logging set-up, no event loop of
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any
@@ -28,6 +28,7 @@ from crawler.process.pool import WorkerPool
 from crawler.progress import Progress, Summary
 from crawler.report.counters import Counters
 from crawler.settings import Settings
+from crawler.state.home import home_for
 from crawler.state.run_table import RunTable
 
 _BACKLOG_PER_WORKER = 32
@@ -151,6 +152,13 @@ class Crawler:
             self._run.cancel()
 
     @property
+    def notes(self) -> Sequence[str]:
+        """What was decided without being told, for people: which column holds the addresses, where the journal is."""
+        store = self.settings.store
+        home = [f"the journal is in {home_for(store.output, self.settings.state.state)}"] if store.remote else []
+        return [*home, *self._source.notes]
+
+    @property
     def progress(self) -> Progress:
         """The state of the run now."""
         counters, pipeline = self._counters, self._pipeline
@@ -189,6 +197,7 @@ class Crawler:
             output=self.settings.store.output,
             ended="stopped" if stopped else "finished",
             peak_body_bytes=self._budget.peak,
+            metadata=f"metadata.{self.settings.store.metadata}" if self.settings.store.format == "files" else "",
         )
 
     def _check(self) -> None:

@@ -105,7 +105,7 @@ def _ledger(settings: Settings, source: Targets, folder: Path, home: Path, files
     lines: Form = JsonLines(captions)
     if form == "csv":
         lines = Separated(lambda: list(source.columns.kept.values()) if source.columns else [], captions)
-    return MetadataLedger(folder, home, files, settings.state.durable, lines)
+    return MetadataLedger(folder, files, settings.state.durable, lines, home)
 
 
 def _check_empty(place: RemotePlace, output: str, home: Path) -> None:

@@ -167,8 +167,15 @@ class Store(Protocol):
 class Shelf(Protocol):
     """What the journal is for a store of shards: slices of the input, each with a fixed number of targets."""
 
-    def settled(self, first: int, last: int, by_key: bool = False) -> Iterable[Settled]:
-        """Targets of a slice that have ended, in order of their index, or of their own keys. From any thread."""
+    def slice(self, first: int, last: int, by_key: bool = False) -> Callable[[], Iterable[Settled]]:
+        """What gives the targets of a slice that have ended, in order of their index, or of their own keys.
+
+        It can be called in any thread, and sent to another process.
+        """
+        ...
+
+    async def published_before(self, first: int, last: int) -> bool:
+        """True if pictures of a slice are in its shard, and no longer in the spool."""
         ...
 
     async def empty(self) -> bool:

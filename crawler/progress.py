@@ -56,6 +56,7 @@ class Summary:
         stored: by this run; `skipped`: already settled by an earlier run in the same folder.
         reasons: misses of this run by reason name, most frequent first.
         ended: `finished`; `stopped` if it was asked to stop before its input was done.
+        metadata: name of the file beside the pictures that tells of them; empty where there is none.
         peak_body_bytes: the most bytes of bodies held at once, from first read to end of processing.
     """
 
@@ -71,6 +72,7 @@ class Summary:
     output: str
     ended: Literal["finished", "stopped"] = "finished"
     peak_body_bytes: int = 0
+    metadata: str = ""
 
     @property
     def images_per_second(self) -> float:

@@ -42,7 +42,7 @@ def test_mypy_strict_finds_nothing() -> None:
 def test_a_worker_loads_only_what_it_needs() -> None:
     code = (
         "import sys; from concurrent.futures import ProcessPoolExecutor as P;"
-        "from crawler.process.lane import worker_context; from crawler.process.worker import setup;"
+        "from crawler.children import worker_context; from crawler.process.worker import setup;"
         "from crawler.settings import ProcessSettings\n"
         "if __name__ == '__main__':\n"
         "    with P(1, worker_context(), setup, (ProcessSettings(),)) as pool:\n"

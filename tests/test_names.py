@@ -214,7 +214,7 @@ async def stored(folder: Path, template: str, pictures: list[Picture]) -> list[R
         async with store:
             return await asyncio.gather(*(store.put(one) for one in pictures))
     finally:
-        await asyncio.to_thread(store.finish, True)
+        await asyncio.to_thread(store.ended, True)
 
 
 @pytest.mark.parametrize(

@@ -506,7 +506,7 @@ async def test_the_frames_of_one_picture_are_never_those_of_another(tmp_path: Pa
         try:
             await asyncio.gather(*(store.put(picture) for picture in given.values()))
         finally:
-            await asyncio.to_thread(store.finish, True)
+            await asyncio.to_thread(store.ended, True)
     found = {path.name: path.read_bytes() for path in tmp_path.glob("*.jpg")}
     wanted = {f"{index}.jpg": b"%d" % index for index in indexes}
     for index, picture in given.items():

@@ -105,6 +105,16 @@ class Parts:
     async def retire(self, index: int, names: Sequence[str], forget: Callable[[], Awaitable[None]]) -> None:
         raise AssertionError("nothing was stored before")
 
+    def has_room(self, index: int) -> bool:
+        return True
+
+    @property
+    def busy(self) -> bool:
+        return False
+
+    async def finish(self, total: int | None) -> None:
+        raise AssertionError("the pipeline does not publish")
+
     async def twin(self, picture: Picture) -> Twin | None:
         return None
 

@@ -83,7 +83,8 @@ def run(
     Parameters
     ----------
     sources
-        URLs, text files with one URL a line, or - for standard input.
+        URLs, lists of URLs (txt, csv, tsv, json, jsonl, parquet; files, folders, patterns, addresses of stores), or - for
+        standard input.
     config
         A TOML file with settings; its keys are the flags without the dashes in front.
     show_settings
@@ -134,13 +135,13 @@ def demo(
 
 
 @app.command
-def status(folder: Path, /, *, json: Annotated[bool, Parameter(negative="")] = False) -> int:
+def status(folder: str, /, *, json: Annotated[bool, Parameter(negative="")] = False) -> int:
     """Show a run from its journal: counts, reasons, worst hosts, rate over time. Also while it runs.
 
     Parameters
     ----------
     folder
-        The output folder of the run.
+        The output of the run, or the folder that --state named.
     json
         Print one JSON object.
     """
@@ -151,7 +152,7 @@ def status(folder: Path, /, *, json: Annotated[bool, Parameter(negative="")] = F
 
 @app.command
 def misses(
-    folder: Path,
+    folder: str,
     /,
     *,
     reason: str | None = None,
@@ -162,7 +163,7 @@ def misses(
     Parameters
     ----------
     folder
-        The output folder of the run.
+        The output of the run, or the folder that --state named.
     reason
         Only those missed for this reason.
     format
@@ -175,7 +176,7 @@ def misses(
 
 @app.command
 def verify(
-    folder: Path,
+    folder: str,
     /,
     *,
     repair: Annotated[bool, Parameter(negative="")] = False,
@@ -186,7 +187,7 @@ def verify(
     Parameters
     ----------
     folder
-        The output folder of the run.
+        The output of the run, or the folder that --state named.
     repair
         Mark what is wrong, so that the next run does it again; damaged files are removed.
     json

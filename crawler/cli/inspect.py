@@ -24,7 +24,7 @@ from crawler.verify import fault_lines, verify
 _BARS = " ▁▂▃▄▅▆▇█"
 
 
-def show_status(folder: Path, *, as_json: bool) -> int:
+def show_status(folder: str | Path, *, as_json: bool) -> int:
     """Print the state of a run. Returns the exit code."""
     status = RunReader(folder).status()
     if as_json:
@@ -34,7 +34,7 @@ def show_status(folder: Path, *, as_json: bool) -> int:
     return 0
 
 
-def print_misses(folder: Path, reason: str | None, form: str) -> int:
+def print_misses(folder: str | Path, reason: str | None, form: str) -> int:
     """Print missed targets as addresses, JSON lines or CSV. Returns the exit code."""
     known = [one.value for one in Reason]
     if reason is not None and reason not in known:
@@ -54,7 +54,7 @@ def print_misses(folder: Path, reason: str | None, form: str) -> int:
     return 0
 
 
-def verify_folder(folder: Path, *, repair: bool, as_json: bool) -> int:
+def verify_folder(folder: str | Path, *, repair: bool, as_json: bool) -> int:
     """Check the pictures of a run. Returns 0 if all are as they were stored, else 1."""
     checked = asyncio.run(verify(folder, repair))
     if as_json:

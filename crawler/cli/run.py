@@ -8,15 +8,16 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from rich.console import Console
+from rich.markup import escape
 
 from crawler.api import Crawler
 from crawler.progress import Progress, Summary
 from crawler.report.lines import LineProgress
-from crawler.report.summary import print_summary
+from crawler.report.summary import print_summary, visible
 from crawler.report.terminal import TerminalProgress
 from crawler.settings import Settings
 
@@ -100,12 +101,20 @@ async def _session(run: Crawler, display: Display, console: Console) -> int | No
     with display:
         async with run:
             interrupts = Interrupts(run, console.print)
+            told = list(run.notes)
+            _tell(told, console)
             try:
                 await run.finish()
+                _tell(run.notes[len(told) :], console)
             except asyncio.CancelledError:
                 if interrupts.received is None:
                     raise
     return interrupts.received
+
+
+def _tell(notes: Sequence[str], console: Console) -> None:
+    for note in notes:
+        console.print(escape(visible(note)), soft_wrap=True)
 
 
 def _exit_code(summary: Summary, received: int | None, strict: bool) -> int:

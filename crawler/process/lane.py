@@ -6,14 +6,14 @@ import asyncio
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
-from multiprocessing import resource_tracker
+from contextlib import suppress
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 
+from crawler.children import close_spare_ends, no_interrupt
 from crawler.errors import SettingsError
 from crawler.model import Sample
 from crawler.picture_settings import ProcessSettings
@@ -24,15 +24,6 @@ _START_SECONDS = 60.0
 
 Results = list[Done | worker.Failed]
 Work = Callable[[list[bytes], list[Sample | None] | None], Results]
-
-
-def worker_context() -> BaseContext:
-    """How workers are started. Never fork: a loop and threads are running here, and a fork copies their locks."""
-    if "forkserver" in multiprocessing.get_all_start_methods():
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["crawler.process.worker"])
-        return context
-    return multiprocessing.get_context("spawn")
 
 
 class Lane:
@@ -82,13 +73,13 @@ class Lane:
                 os.kill(self._process.pid, signal.SIGKILL)
 
     def _start(self) -> None:
-        with _no_interrupt():
+        with no_interrupt():
             self._executor = ProcessPoolExecutor(1, self._context, worker.setup, (self._settings,))
             first = self._executor.submit(worker.ready)
         pid, trouble = first.result(_START_SECONDS)
         if trouble:
             raise SettingsError("transform", trouble)
-        _close_spare_ends(self._executor)
+        close_spare_ends(self._executor)
         # active_children is the public way to the process object, which knows how it will have ended.
         self._process = next((child for child in multiprocessing.active_children() if child.pid == pid), None)
 
@@ -101,31 +92,4 @@ class Lane:
         return process.exitcode if process is not None else None
 
 
-@contextmanager
-def _no_interrupt() -> Iterator[None]:
-    """What is started here does not take a Ctrl-C of the terminal, which reaches the whole group, while it comes up."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    resource_tracker.ensure_running()  # first: it lifts the mask when it has started its process
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _close_spare_ends(executor: ProcessPoolExecutor) -> None:
-    """Close our copies of the worker's ends of its two pipes, once the worker has its own.
-
-    A worker killed in the middle of a message leaves the executor's threads reading or writing the rest of it. With
-    these copies open the pipe looks alive and they wait for ever; without them they see its end and the pool is broken,
-    as it should be. The executor has no public way to say so.
-    """
-    for queue, end in (("_result_queue", "_writer"), ("_call_queue", "_reader")):
-        connection = getattr(getattr(executor, queue, None), end, None)
-        if connection is not None:
-            connection.close()
-
-
-__all__ = ["BrokenProcessPool", "Lane", "Results", "Work", "worker_context"]
+__all__ = ["BrokenProcessPool", "Lane", "Results", "Work"]

@@ -14,10 +14,11 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from types import TracebackType
 
+from crawler.children import worker_context
 from crawler.errors import CrawlerError, SettingsError, WorkersFailed
 from crawler.model import Fetched, Miss, Picture, Reason, Sample
 from crawler.picture_settings import ProcessSettings
-from crawler.process.lane import BrokenProcessPool, Lane, Results, Work, worker_context
+from crawler.process.lane import BrokenProcessPool, Lane, Results, Work
 from crawler.process.piece import Done
 from crawler.process.worker import Failed, work
 

@@ -8,11 +8,9 @@ from __future__ import annotations
 import gc
 import os
 import signal
-import threading
 import warnings
-from multiprocessing import parent_process
-from multiprocessing.connection import wait
 
+from crawler.children import obey_parent
 from crawler.model import Reason, Sample
 from crawler.picture_settings import ProcessSettings
 from crawler.process.decode import Refused, words
@@ -29,9 +27,8 @@ _noise: Noise | None = None
 
 def setup(settings: ProcessSettings) -> None:
     """Prepare this process; called once, when it starts."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what it means
+    obey_parent()
     _limit_memory(settings.worker_memory)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
     global _noise
     _noise = Noise()
     use(settings)
@@ -94,11 +91,3 @@ def _limit_memory(limit: int) -> None:
         return
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
     resource.setrlimit(resource.RLIMIT_AS, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
-
-
-def _end_with_parent() -> None:
-    """A parent that is killed cannot tell us: leave when its end of the pipe closes, so that no worker is left behind."""
-    parent = parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)

@@ -36,9 +36,8 @@ def visible(text: str) -> str:
 def _where(summary: Summary) -> str:
     if not summary.output:
         return ""
-    return escape(
-        f"{summary.bytes_stored / 1e6:,.1f} MB in {summary.output}, metadata in {summary.output}/metadata.jsonl"
-    )
+    metadata = f", metadata in {summary.output.rstrip('/')}/{summary.metadata}" if summary.metadata else ""
+    return escape(f"{summary.bytes_stored / 1e6:,.1f} MB in {summary.output}{metadata}")
 
 
 def _speed(summary: Summary) -> str:

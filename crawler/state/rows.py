@@ -31,7 +31,7 @@ def record_of(values: Sequence[Any]) -> Record:
     """The record behind a row of RECORD_COLUMNS."""
     *plain, place, more = values
     if more is None:
-        return Record(*plain) if place is None else replace(Record(*plain), place=place)
+        return Record(*[*plain, (), (), None, {}, NO_EXTRA, place])
     told = json.loads(more)
     files = tuple(CompanionFile(**file | {"digest": bytes.fromhex(file["digest"])}) for file in told.get("files", ()))
     return replace(

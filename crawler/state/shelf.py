@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -38,16 +39,17 @@ class JournalShelf:
         self._settings = settings
         self._grown = grown
 
-    def settled(self, first: int, last: int, by_key: bool = False) -> Iterator[Settled]:
-        with closing(connect_to_read(self._path)) as db:
-            if not by_key:
-                query = f"SELECT {SETTLED_COLUMNS} FROM targets WHERE id BETWEEN ? AND ? ORDER BY id"
-                for values in db.execute(query, (first, last)):
-                    yield settled_of(values)
-                return
-            rows = db.execute("SELECT id, more FROM targets WHERE id BETWEEN ? AND ?", (first, last))
-            for _, index in sorted((key_of(more), index) for index, more in rows):
-                yield settled_of(db.execute(f"SELECT {SETTLED_COLUMNS} FROM targets WHERE id = ?", (index,)).fetchone())
+    def slice(self, first: int, last: int, by_key: bool = False) -> Callable[[], Iterator[Settled]]:
+        return partial(read_slice, self._path, first, last, by_key)
+
+    async def published_before(self, first: int, last: int) -> bool:
+        found = await self._ask(
+            lambda db: db.execute(
+                "SELECT 1 FROM targets WHERE id BETWEEN ? AND ? AND reason IS NULL AND place IS NULL LIMIT 1",
+                (first, last),
+            ).fetchone()
+        )
+        return found is not None
 
     async def empty(self) -> bool:
         found = await self._ask(lambda db: db.execute("SELECT 1 FROM targets LIMIT 1").fetchone())
@@ -102,6 +104,19 @@ class JournalShelf:
                 f"its shards were made with other settings: {'; '.join(changed)}. Use the same settings, or another output"
             )
         self._grown(await self._ask(lambda db: _adopt(db, shard, rows)))
+
+
+def read_slice(path: Path, first: int, last: int, by_key: bool) -> Iterator[Settled]:
+    """Targets that have ended, from one position to another."""
+    with closing(connect_to_read(path)) as db:
+        if not by_key:
+            query = f"SELECT {SETTLED_COLUMNS} FROM targets WHERE id BETWEEN ? AND ? ORDER BY id"
+            for values in db.execute(query, (first, last)):
+                yield settled_of(values)
+            return
+        rows = db.execute("SELECT id, more FROM targets WHERE id BETWEEN ? AND ?", (first, last))
+        for _, index in sorted((key_of(more), index) for index, more in rows):
+            yield settled_of(db.execute(f"SELECT {SETTLED_COLUMNS} FROM targets WHERE id = ?", (index,)).fetchone())
 
 
 def _counts(db: sqlite3.Connection, size: int) -> list[tuple[int, int]]:

@@ -98,15 +98,19 @@ class MetadataLedger:
     """The Ledger of a FileStore. All calls from the journal's thread.
 
     Args:
-        home: folder of the journal.
         folder: where the file is: the output folder, or one from which it is uploaded.
+        form: JSON lines, if nothing is said.
+        home: folder of the journal; `.crawler` in the folder, if nothing is said.
     """
 
     dirty = False
 
-    def __init__(self, folder: Path, home: Path, store: FileStore, durable: bool, form: Form) -> None:
+    def __init__(
+        self, folder: Path, store: FileStore, durable: bool, form: Form | None = None, home: Path | None = None
+    ) -> None:
+        form = form or JsonLines()
         self._folder = folder
-        self._home = home
+        self._home = home or folder / ".crawler"
         self.path = folder / form.name
         self._store = store
         self._durable = durable

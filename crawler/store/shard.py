@@ -35,7 +35,7 @@ class Plan:
     picture_column: str
     row_group: int
     settings: Mapping[str, Any] = field(default_factory=dict)
-    rows_at_once: int = 1000
+    rows_at_once: int = 10_000
 
 
 class Writer(Protocol):

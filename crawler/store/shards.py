@@ -10,48 +10,33 @@ import asyncio
 import hashlib
 import os
 import shutil
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from crawler.batcher import Batcher
 from crawler.disk import disk_errors
 from crawler.errors import StoreError
 from crawler.model import CompanionFile, Picture, Receipt, Record, Settled
 from crawler.ports import Shelf
-from crawler.store.adopt import table_of
-from crawler.store.kept import as_text, from_text, types_of
-from crawler.store.parquet import ParquetShard
+from crawler.store.build import Built, Order
+from crawler.store.builder import Builder
 from crawler.store.places import Place
-from crawler.store.shard import Counts, Plan, Writer
-from crawler.store.shard_names import sample_key, shard_name, shard_of_stats, stats_name
+from crawler.store.shard import Plan
+from crawler.store.shard_names import sample_key, shard_name, shard_of_stats
 from crawler.store.spool import Spool
-from crawler.store.stored import OldShard, cut, old_name, open_old
-from crawler.store.webdataset import WebDatasetShard
+from crawler.store.stored import old_name
 
 _BATCH = 32
 _KEPT = "kept"
 
 Columns = Callable[[], tuple[Mapping[str, Any], Mapping[str, Sequence[Any]]] | None]
 """Types and first values of the kept columns; None while they are not known."""
-
-
-class Built(NamedTuple):
-    """A shard that is written and not published.
-
-    Attributes:
-        lost: targets whose pictures are not where they should be.
-        limit: size of the spool when it was read.
-    """
-
-    files: list[Path]
-    targets: int
-    limit: int
-    lost: list[int]
 
 
 class ShardStore:
@@ -93,7 +78,7 @@ class ShardStore:
         self._most = most
         self._uploads = uploads
         self._durable = durable
-        self._planned = False
+        self._builder = Builder()
         self._counts: Counter[int] = Counter()
         self._published: set[int] = set()
         self._pending: dict[int, set[int]] = {}  # put and not yet in the journal, by shard
@@ -104,7 +89,7 @@ class ShardStore:
         self._loop = asyncio.get_running_loop()
         self._building = asyncio.Semaphore(1)
         self._moving = asyncio.Semaphore(self._uploads)
-        self._threads = ThreadPoolExecutor(1 + self._uploads, "crawler-publish")
+        self._threads = ThreadPoolExecutor(self._uploads, "crawler-publish")
         self._batcher: Batcher[Picture, Receipt] = Batcher("crawler-store", self._write, _BATCH)
         try:
             self._spool = await self._batcher.call(self._prepare)
@@ -121,6 +106,7 @@ class ShardStore:
         self._place.stop()
         for task in self._tasks.values():
             task.cancel()
+        await self._builder.close()
         if self._tasks:
             await asyncio.wait(self._tasks.values())
         await self._batcher.close(self._close)
@@ -193,15 +179,13 @@ class ShardStore:
         self._check()
 
     async def _publish(self, shard: int) -> None:
+        size = self._plan.shard_count
+        first, last = shard * size, shard * size + size - 1
         async with self._building:
-            first = shard * self._plan.shard_count
-            last = first + self._plan.shard_count - 1
             if self._pending.get(shard):
                 return  # one of its targets is being done again: in the end it is published
-            await self._complete_plan(first, last)
-            built: Built | None = await self._in_thread(lambda: self._build(shard, first, last))
-        if built is None:
-            return
+            limit = self._spool.size_of(shard)
+            built = await self._build(shard, first, last)
         if built.lost:
             await self._shelf.lose(built.lost)
             raise StoreError(
@@ -211,12 +195,30 @@ class ShardStore:
         async with self._moving:
             names = [(path, path.name) for path in built.files]
             await self._in_thread(lambda: self._place.publish(names))
-        settled = not self._pending.get(shard) and self._spool.size_of(shard) == built.limit
-        await self._shelf.publish(shard, built.targets, first, last, settled)
+        emptied = not self._pending.get(shard) and self._spool.size_of(shard) == limit
+        await self._shelf.publish(shard, built.targets, first, last, emptied)
         self._published.add(shard)
         self._counts.pop(shard, None)
-        if settled:
+        if emptied:
             await self._batcher.call(lambda: self._spool.remove(shard))
+
+    async def _build(self, shard: int, first: int, last: int) -> Built:
+        kept = await self._shelf.recall(_KEPT) or ""
+        old = None
+        name = old_name(self._form, shard)
+        if await self._shelf.published_before(first, last):
+            old = await self._in_thread(lambda: self._place.fetch(name))
+        rows = self._shelf.slice(first, last, self._by_key)
+        order = Order(
+            self._form, shard, self._plan, rows, self._spool.path(shard), old if old and old.exists() else None,
+            self._staging, kept, None if kept else self._columns(),
+        )  # fmt: skip
+        built = await self._builder.build(order)
+        if old is not None:
+            await self._in_thread(lambda: self._place.release(name))
+        if not kept:
+            await self._shelf.keep(_KEPT, built.kept)
+        return built
 
     async def _in_thread(self, function: Callable[[], Any]) -> Any:
         """Runs to its end even if we are cancelled: nothing may be written behind our back."""
@@ -228,20 +230,6 @@ class ShardStore:
             if not work.cancelled():
                 work.exception()
             raise
-
-    async def _complete_plan(self, first: int, last: int) -> None:
-        """Settle the types of the kept columns, once for the whole output."""
-        if self._planned:
-            return
-        told = await self._shelf.recall(_KEPT)
-        if told:
-            kept = from_text(told)
-        else:
-            known = self._columns() or ({}, await self._in_thread(lambda: self._values(first, last)))
-            kept = types_of(*known)
-            await self._shelf.keep(_KEPT, as_text(kept))
-        self._plan = Plan(**{**vars(self._plan), "kept": kept})
-        self._planned = True
 
     async def _adopt(self) -> None:
         """Tell an empty journal of the shards that are published."""
@@ -255,81 +243,22 @@ class ShardStore:
             await self._shelf.adopt(shard, told, rows)
             self._place.release(name)
 
-    # In the publisher's threads.
+    # In a thread.
 
     def _told(self, name: str) -> tuple[Mapping[str, Any], Iterator[Settled]]:
         """What the table of a published shard says."""
+        from crawler.store.adopt import table_of
+
         return table_of(self._place.fetch(name), self._plan.shard_count)
-
-    def _values(self, first: int, last: int) -> dict[str, list[Any]]:
-        found: dict[str, list[Any]] = {}
-        for one in self._shelf.settled(first, last):
-            for name, value in one.extra.kept.items():
-                found.setdefault(name, []).append(value)
-        return found
-
-    def _build(self, shard: int, first: int, last: int) -> Built:
-        staging = self._place.staging
-        with disk_errors(self._home):
-            staging.mkdir(parents=True, exist_ok=True)
-            base, counts = staging / shard_name(shard), Counts()
-            writer: Writer = (WebDatasetShard if self._form == "webdataset" else ParquetShard)(base, self._plan)
-            lost: list[int] = []
-            targets, limit = 0, self._spool.size_of(shard)
-            try:
-                with self._reading(shard) as read:
-                    for one in self._shelf.settled(first, last, self._by_key):
-                        targets += 1
-                        key = one.extra.key or sample_key(one.index, self._plan.shard_count)
-                        data = read(one, key) if one.record is not None else []
-                        if data is None:
-                            lost.append(one.index)
-                        elif not lost:
-                            writer.add(one, key, data)
-                            counts.add(one)
-                writer.end()
-            except BaseException:
-                writer.discard()
-                raise
-            if lost:
-                writer.discard()
-            stats = staging / stats_name(shard)
-            stats.write_bytes(counts.as_json())
-            return Built([*writer.files, stats], targets, limit, lost)
-
-    @contextmanager
-    def _reading(self, shard: int) -> Iterator[Callable[[Settled, str], list[bytes] | None]]:
-        """Gives what reads the bytes of a stored target: from the spool, or from what was published before."""
-        old: OldShard | None = None
-        path = self._spool.path(shard)
-        spool = os.open(path, os.O_RDONLY) if path.exists() else None
-
-        def read(one: Settled, key: str) -> list[bytes] | None:
-            nonlocal old
-            record = one.record
-            assert record is not None, "only what is stored is read"
-            if record.place is not None:
-                return None if spool is None else cut(spool, record)
-            if old is None:
-                old = open_old(self._form, self._place, shard)
-            return old.read(record, key) if old else None
-
-        try:
-            yield read
-        finally:
-            if spool is not None:
-                os.close(spool)
-            if old is not None:
-                old.close()
-                self._place.release(old_name(self._form, shard))
 
     # In the store's thread.
 
     def _prepare(self) -> Spool:
         with disk_errors(self._home):
-            for path in self._place.staging.glob("*") if self._place.staging.is_dir() else ():
-                path.unlink(missing_ok=True)
-            self._place.staging.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(self._place.staging, ignore_errors=True)
+            # A name of its own: a process of a killed run may not have noticed yet that it is alone.
+            self._staging = self._place.staging / f"{os.getpid()}-{time.time_ns():x}"
+            self._staging.mkdir(parents=True)
             return Spool(self._home / "spool", self._durable)
 
     def _close(self) -> None:

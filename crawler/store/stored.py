@@ -120,12 +120,15 @@ def old_name(form: str, shard: int) -> str:
 
 def open_old(form: str, place: Place, shard: int) -> OldShard | None:
     """A published shard, None if it is not there."""
+    path = place.fetch(old_name(form, shard))
+    return open_file(form, path) if path.exists() else None
+
+
+def open_file(form: str, path: Path) -> OldShard:
+    """The pictures in a file of a shard."""
     from crawler.store.parquet import OldParquet
     from crawler.store.webdataset import OldTar
 
-    path = place.fetch(old_name(form, shard))
-    if not path.exists():
-        return None
     return OldTar(path) if form == "webdataset" else OldParquet(path)
 
 

@@ -11,6 +11,7 @@ from typing import IO
 _BLOCK = 512
 _RECORD = 20 * _BLOCK
 _LONGEST = 100
+_SMALL = 8192  # cheaper to copy than to write by itself
 _LARGEST = 8**11 - 1
 _PADDING = bytes(_BLOCK)
 _BEFORE_SUM = b"0000644\0" + b"0000000\0" * 2
@@ -27,9 +28,12 @@ class TarWriter:
 
     def add(self, name: str, data: bytes | memoryview) -> None:
         head, gap = header(name, len(data)), -len(data) % _BLOCK
-        self._file.write(head)
-        self._file.write(data)
-        self._file.write(_PADDING[:gap])
+        if len(data) < _SMALL:
+            self._file.write(b"".join((head, data, _PADDING[:gap])))
+        else:
+            self._file.write(head)
+            self._file.write(data)
+            self._file.write(_PADDING[:gap])
         self._size += len(head) + len(data) + gap
 
     def end(self) -> None:

@@ -1,0 +1,66 @@
+"""Processes that are started by this one: how, and what holds for all of them. Standard library only: they read it too."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import parent_process, resource_tracker
+from multiprocessing.connection import wait
+from multiprocessing.context import BaseContext
+
+
+def worker_context() -> BaseContext:
+    """How workers are started. Never fork: a loop and threads are running here, and a fork copies their locks."""
+    if "forkserver" in multiprocessing.get_all_start_methods():
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["crawler.process.worker"])
+        return context
+    return multiprocessing.get_context("spawn")
+
+
+@contextmanager
+def no_interrupt() -> Iterator[None]:
+    """What is started here does not take a Ctrl-C of the terminal, which reaches the whole group, while it comes up."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # first: it lifts the mask when it has started its process
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def close_spare_ends(executor: ProcessPoolExecutor) -> None:
+    """Close our copies of the worker's ends of its two pipes, once the worker has its own.
+
+    A worker killed in the middle of a message leaves the executor's threads reading or writing the rest of it. With
+    these copies open the pipe looks alive and they wait for ever; without them they see its end and the pool is broken,
+    as it should be. The executor has no public way to say so.
+    """
+    for queue, end in (("_result_queue", "_writer"), ("_call_queue", "_reader")):
+        connection = getattr(getattr(executor, queue, None), end, None)
+        if connection is not None:
+            connection.close()
+
+
+def obey_parent() -> None:
+    """Called in the new process: Ctrl-C, which reaches the whole group, is left to the parent, and when that is gone so are
+    we.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed cannot tell us: leave when its end of the pipe closes, so that no process is left behind."""
+    parent = parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)

@@ -1,0 +1,52 @@
+"""The process that makes shards, seen from the one that crawls."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+
+from crawler.children import close_spare_ends, no_interrupt, obey_parent, worker_context
+from crawler.errors import StoreError
+from crawler.store.build import Built, Order, build
+
+_TRIES = 3
+
+
+class Builder:
+    """Starts its process with the first shard; one that dies is started again."""
+
+    def __init__(self) -> None:
+        self._executor: ProcessPoolExecutor | None = None
+
+    async def build(self, order: Order) -> Built:
+        """Make a shard.
+
+        Raises:
+            StoreError: it cannot be written, or its process dies again and again.
+        """
+        for _ in range(_TRIES):
+            future = await asyncio.to_thread(self._submit, order)
+            try:
+                return await asyncio.wrap_future(future)
+            except BrokenProcessPool:
+                await self.close()
+        raise StoreError(
+            f"the process that makes shards ended {_TRIES} times while it made shard {order.shard}: is memory short? "
+            "Run the same command again, it goes on where it was"
+        )
+
+    async def close(self) -> None:
+        """End the process, when it has done what it does."""
+        executor, self._executor = self._executor, None
+        if executor is not None:
+            await asyncio.to_thread(executor.shutdown)
+
+    def _submit(self, order: Order) -> Future[Built]:
+        if self._executor is None:
+            with no_interrupt():
+                self._executor = ProcessPoolExecutor(1, worker_context(), obey_parent)
+                future = self._executor.submit(build, order)
+            close_spare_ends(self._executor)
+            return future
+        return self._executor.submit(build, order)
