@@ -6,13 +6,14 @@ Leaves the process alone: no signal handler, no logging set-up, no event loop of
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any
 
 from crawler.clock import Clock, SystemClock
-from crawler.errors import CrawlerError, InputError, SettingsError
+from crawler.errors import CrawlerError, InputError, SettingsError, StoreStopped
 from crawler.fetch.budget import ByteBudget
 from crawler.fetch.client import Client
 from crawler.frontier.backoff import Backoff
@@ -30,6 +31,8 @@ from crawler.report.counters import Counters
 from crawler.settings import Settings
 from crawler.state.home import home_for
 from crawler.state.run_table import RunTable
+
+logger = logging.getLogger(__name__)
 
 _BACKLOG_PER_WORKER = 32
 _OUTCOMES_AHEAD = 64
@@ -101,11 +104,20 @@ class Crawler:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        first = error
         try:
             if self._run is not None:
                 await self._leave(quietly=error is not None)
+        except BaseException as its:
+            first = its
+            raise
         finally:
-            await self._stack.aclose()
+            try:
+                await self._stack.aclose()
+            except CrawlerError as later:
+                if first is None:
+                    raise
+                logger.warning("%s", later)  # what comes after the first error is mostly its consequence
 
     def __aiter__(self) -> AsyncIterator[Outcome]:
         return self._iterate()
@@ -239,6 +251,8 @@ class Crawler:
                 await self._end()
                 raise
             await self._end()
+        except StoreStopped:
+            pass  # what it did not get is not in the journal, or still in the spool
         finally:
             self._seconds = self._clock.monotonic() - self._began
             if ticker is not None:

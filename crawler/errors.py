@@ -6,7 +6,8 @@ CrawlerError                 everything raised on purpose by this package
 ├── InputError               a list of targets cannot be read
 │   ├── InputMissing         the list is not there, or is nothing that can be read; nothing was started
 │   └── InputChanged         the list is not the one that this folder was made from
-├── StoreError               pictures cannot be written: disk full, folder removed, read-only
+├── StoreError               pictures cannot be written: disk full, folder removed, read-only, a store that is down
+│   └── StoreStopped         it was not waited for, because the run was being stopped
 ├── JournalError             the journal is damaged, foreign or too new
 │   ├── RunLocked            another run holds this folder
 │   ├── SettingsChanged      this folder was made with settings that give other pictures
@@ -51,6 +52,10 @@ class InputChanged(InputError):
 
 class StoreError(CrawlerError):
     """Pictures cannot be written. What was stored before is in the journal."""
+
+
+class StoreStopped(StoreError):
+    """A store failed while the run was being stopped, and was not waited for. What it did not get is done by the next run."""
 
 
 class JournalError(CrawlerError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+import importlib.util
 
 from crawler.errors import MissingExtra
 
@@ -17,7 +17,7 @@ _BRINGS = {
 def has(module: str) -> bool:
     """True if the module is installed."""
     try:
-        return find_spec(module) is not None
+        return importlib.util.find_spec(module) is not None
     except ModuleNotFoundError:  # not even its parent
         return False
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Callable, Sequence
+from datetime import date, time, timedelta
+from decimal import Decimal
 from typing import Any
 
 _WHOLE = re.compile(r"-?(0|[1-9]\d{0,17})")
@@ -48,6 +50,8 @@ def plain(value: Any) -> Any:
         return [plain(one) for one in value]
     if isinstance(value, dict):
         return {str(name): plain(one) for name, one in value.items()}
+    if isinstance(value, timedelta):
+        return value.total_seconds()
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
@@ -57,9 +61,12 @@ def as_text(value: Any) -> str:
 
 
 def fitted(values: Sequence[Any], kind: Any) -> Any:
-    """Values as a `pyarrow.Array` of a type; null for those that do not fit."""
+    """Values as JSON has them as a `pyarrow.Array` of a type; null for those that do not fit."""
     import pyarrow as pa
 
+    test = pa.types
+    if not (test.is_string(kind) or test.is_integer(kind) or test.is_floating(kind) or test.is_boolean(kind)):
+        values = [_restored(value, kind) for value in values]
     try:
         return pa.array(values, kind)
     except (pa.ArrowException, TypeError, ValueError, OverflowError):
@@ -69,11 +76,41 @@ def fitted(values: Sequence[Any], kind: Any) -> Any:
 def _fit(value: Any, kind: Any) -> Any:
     import pyarrow as pa
 
+    for cast in (False, True):
+        try:
+            found: Any = pa.scalar(value).cast(kind) if cast else pa.scalar(value, kind)
+            return found.as_py()
+        except (pa.ArrowException, TypeError, ValueError, OverflowError):
+            continue
+    return None
+
+
+def _restored(value: Any, kind: Any) -> Any:
+    """What `plain` made of a value of some type, back; None if it cannot be."""
+    import pyarrow as pa
+
+    test = pa.types
     try:
-        return pa.scalar(value, kind).as_py()
-    except (pa.ArrowException, TypeError, ValueError, OverflowError):
-        pass
-    try:  # moments and decimals travel as text, bytes in base64
-        return pa.scalar(value).cast(kind).as_py()
-    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        if value is None:
+            return None
+        if test.is_binary(kind) or test.is_large_binary(kind) or test.is_fixed_size_binary(kind):
+            return base64.b64decode(value, validate=True)
+        if test.is_list(kind):
+            return [_restored(one, kind.value_type) for one in value]
+        if test.is_struct(kind):
+            parts = dict(zip((field.name for field in kind), value, strict=True)) if isinstance(value, list) else value
+            return {field.name: _restored(parts.get(field.name), field.type) for field in kind}
+        if test.is_decimal(kind):
+            return Decimal(value)
+        if test.is_duration(kind):
+            return timedelta(seconds=value)
+        if test.is_time(kind):
+            return time.fromisoformat(value)
+        if test.is_date(kind):
+            return date.fromisoformat(value)
+        if test.is_timestamp(kind):
+            moment = pa.scalar(value).cast(pa.timestamp("ns", kind.tz)).cast(kind, safe=False)
+            return moment.as_py()
+    except (pa.ArrowException, TypeError, ValueError, OverflowError, ArithmeticError, AttributeError):
         return None
+    return value

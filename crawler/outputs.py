@@ -14,8 +14,9 @@ from crawler.errors import JournalError, SettingsError
 from crawler.inputs.targets import Targets
 from crawler.ports import Journal, Ledger, RobotsMemory, Spill, Store
 from crawler.settings import DEFAULT_NAME, ProcessSettings, Settings
-from crawler.state.home import FILE, home_for
+from crawler.state.home import FILE, FOLDER, home_for
 from crawler.state.journal import FolderJournal
+from crawler.state.lock import FolderLock
 from crawler.state.none import NullJournal
 from crawler.state.spill import TargetSpill
 from crawler.store.files import FileStore
@@ -61,6 +62,10 @@ async def open_output(settings: Settings, source: Targets, clock: Clock, stack: 
         return Output(nothing, store, await stack.enter_async_context(TargetSpill()))
     home = home_for(settings.store.output, settings.state.state)
     await asyncio.to_thread(_make_folder, home)
+    own = Path(settings.store.output) / FOLDER
+    if not settings.store.remote and home.absolute() != own.absolute():  # the lock of the journal is elsewhere
+        await asyncio.to_thread(_make_folder, own)
+        stack.callback((await asyncio.to_thread(FolderLock, own / "lock")).close)
     if settings.store.sharded:
         return await _open_shards(settings, source, clock, stack, unique, home)
     return await _open_files(settings, source, clock, stack, unique, home)

@@ -109,6 +109,7 @@ class Pipeline:
         """Fetch nothing more; what has been fetched is processed and stored. `drop_fetches` gives up what is under way."""
         self._stopping = True
         self._frontier.stop()
+        self._store.stop()
         if self._feeder is not None:
             self._feeder.cancel()
         if drop_fetches:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Container, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from crawler.model import Answer, Fetched, Miss, Outcome, Past, Picture, Receipt, Record, Settled, Target, Twin, Visit
@@ -139,6 +139,10 @@ class Store(Protocol):
         """
         ...
 
+    def stop(self) -> None:
+        """The run is being stopped: what a store out of reach would have to be waited for is left to the next run."""
+        ...
+
     def has_room(self, index: int) -> bool:
         """False while so much waits for being published that the input should not be read on, from this target.
 
@@ -172,6 +176,14 @@ class Shelf(Protocol):
 
         It can be called in any thread, and sent to another process.
         """
+        ...
+
+    async def ended(self, first: int, last: int) -> int:
+        """How many targets of a slice have ended."""
+        ...
+
+    async def waiting(self, size: int) -> Container[int]:
+        """Shards of which pictures are in the spool."""
         ...
 
     async def published_before(self, first: int, last: int) -> bool:
@@ -224,11 +236,14 @@ class Shelf(Protocol):
 
     async def keep(self, name: str, value: str) -> None: ...
 
-    async def adopt(self, shard: int, settings: Mapping[str, Any], rows: Iterable[Settled]) -> None:
-        """Take over what a published shard tells, into an empty journal.
+    async def adopt(self, shards: Iterable[tuple[int, Mapping[str, Any], Iterable[Settled]]]) -> None:
+        """Take over what published shards tell, into an empty journal: all of them or none.
+
+        Args:
+            shards: number, settings that it was made with, and rows of each. Read in the journal's thread.
 
         Raises:
-            SettingsChanged: it was made with settings that give other pictures.
+            SettingsChanged: one was made with settings that give other pictures.
         """
         ...
 

@@ -67,11 +67,11 @@ async def verify(folder: Path | str, repair: bool = False) -> Checked:
             while batch := await asyncio.to_thread(lambda: _some(records, stored)):
                 found = await asyncio.gather(*(_check(record, file, pool) for record, file in batch))
                 faults += [fault for fault in found if fault is not None]
+        if repair and faults:
+            faulty = {fault.record.index: fault.record for fault in faults}
+            await asyncio.to_thread(forget, reader.home, list(faulty.values()), shard_count, stored.remove)
     finally:
         await asyncio.to_thread(stored.close)
-    if repair and faults:
-        faulty = {fault.record.index: fault.record for fault in faults}
-        await asyncio.to_thread(forget, reader.home, output, list(faulty.values()), shard_count)
     return Checked(status.stored, faults)
 
 

@@ -105,6 +105,9 @@ class Parts:
     async def retire(self, index: int, names: Sequence[str], forget: Callable[[], Awaitable[None]]) -> None:
         raise AssertionError("nothing was stored before")
 
+    def stop(self) -> None:
+        return None
+
     def has_room(self, index: int) -> bool:
         return True
 

@@ -51,6 +51,11 @@ LOWEST: dict[str, tuple[float, float]] = {
     "process_timeout": (0.01, 0),
     "worker_memory": (256 * MB, 256 * MB - 1),
     "progress_every": (0.05, 0),
+    "shard_count": (1, 0),
+    "row_group": (1, 0),
+    "spool": (MB, MB - 1),
+    "uploads": (1, 0),
+    "store_patience": (0, -1),
 }
 HIGHEST: dict[str, tuple[float, float]] = {
     "concurrency": (65_536, 65_537),
@@ -59,9 +64,13 @@ HIGHEST: dict[str, tuple[float, float]] = {
     "quality": (100, 101),
     "compression": (9, 10),
     "workers": (1024, 1025),
+    "shard_count": (10_000_000, 10_000_001),
+    "row_group": (1_000_000, 1_000_001),
+    "uploads": (256, 257),
 }
 TIMES = {
     "timeout", "connect_timeout", "process_timeout", "progress_every", "delay", "rate", "max_wait", "min_aspect", "max_aspect",
+    "store_patience",
 }  # fmt: skip
 WHOLE = sorted(set(LOWEST) - TIMES)
 

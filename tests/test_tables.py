@@ -119,8 +119,10 @@ def table(folder: Path, form: str, rows: Sequence[Row]) -> Path:
     if form == "parquet":
         return parquet(path, pa.Table.from_pylist(list(rows)))
     kind, _, packed = form.partition(".")
-    texts = {"csv": separated, "tsv": lambda given: separated(given, "\t"), "json": json.dumps, "jsonl": lines}
-    text = texts[kind](rows) if kind in texts else lines(rows)
+    if kind in ("csv", "tsv"):
+        text = separated(rows, "," if kind == "csv" else "\t")
+    else:
+        text = json.dumps(rows) if kind == "json" else lines(rows)
     return written(path, PACKED[f".{packed}" if packed else ""](text.encode()))
 
 
@@ -133,15 +135,16 @@ ROWS: Final[list[Row]] = [
 # Formats ---------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "form", ["parquet", *(f"{kind}{end}" for kind in ("csv", "tsv", "json", "jsonl") for end in PACKED)]
-)
-async def test_the_same_rows_are_the_same_targets_in_every_format(tmp_path: Path, form: str) -> None:
+@pytest.mark.parametrize("kind", ["csv", "tsv", "json", "jsonl", "parquet"])
+async def test_the_same_rows_are_the_same_targets_in_every_format(tmp_path: Path, kind: str) -> None:
     options: Any = {"caption_column": "title", "keep_columns": ("n", "ok"), "key_column": "n"}
-    found, _ = await attempt(table(tmp_path, form, ROWS), **options)
-    assert [(one.url, one.extra.caption, one.extra.kept, one.extra.key) for one in found] == [
-        (row["url"], row["title"], {"n": row["n"], "ok": row["ok"]}, str(row["n"])) for row in ROWS
-    ]
+    for packed in PACKED if kind != "parquet" else ("",):
+        path = await asyncio.to_thread(table, tmp_path, kind + packed, ROWS)
+        found, failure = await attempt(path, **options)
+        assert [(one.url, one.extra.caption, one.extra.kept, one.extra.key) for one in found] == [
+            (row["url"], row["title"], {"n": row["n"], "ok": row["ok"]}, str(row["n"])) for row in ROWS
+        ]
+        assert failure == ""
 
 
 @pytest.mark.parametrize(
@@ -154,7 +157,7 @@ async def test_the_same_rows_are_the_same_targets_in_every_format(tmp_path: Path
         (" \n", []),
         ("", []),
         ('[{"url": "http://a/\\ud83d\\ude00"}]', ["http://a/\U0001f600"]),
-        ('[{"url": "http://a/0"}]\n[{"url": "http://a/1"}]\n', THREE[:2]),  # BUG 12
+        ('[{"url": "http://a/0"}]\n[{"url": "http://a/1"}]\n', THREE[:2]),
     ],
 )
 def test_json_is_an_array_or_rows_one_after_the_other(tmp_path: Path, text: str, expected: list[str]) -> None:
@@ -162,16 +165,16 @@ def test_json_is_an_array_or_rows_one_after_the_other(tmp_path: Path, text: str,
 
 
 @pytest.mark.parametrize("odd", ["5", "null", "true", "[1]", '{"url": 5}', '{"link": 1}', "{}"])
-@pytest.mark.parametrize("form", ["json", "jsonl"])
-def test_what_is_no_row_is_a_miss_of_its_own(tmp_path: Path, form: str, odd: str) -> None:
-    good = '{"url": "http://a/%d"}'
-    text = f"[{good % 0}, {odd}, {good % 2}]" if form == "json" else f"{good % 0}\n{odd}\n{good % 2}\n"
-    found = read(written(tmp_path / f"t.{form}", text))
-    assert [(one.url, place(one)) for one in found[::2]] == [
-        ("http://a/0", f"t.{form}:1"),
-        ("http://a/2", f"t.{form}:3"),
-    ]
-    assert found[1].flaw or not found[1].url.startswith("http")
+def test_what_is_no_row_is_a_miss_of_its_own(tmp_path: Path, odd: str) -> None:
+    for form in ("json", "jsonl"):
+        good = '{"url": "http://a/%d"}'
+        text = f"[{good % 0}, {odd}, {good % 2}]" if form == "json" else f"{good % 0}\n{odd}\n{good % 2}\n"
+        found = read(written(tmp_path / f"t.{form}", text))
+        assert [(one.url, place(one)) for one in found[::2]] == [
+            ("http://a/0", f"t.{form}:1"),
+            ("http://a/2", f"t.{form}:3"),
+        ]
+        assert found[1].flaw or not found[1].url.startswith("http")
 
 
 def test_what_is_nested_too_deep_is_a_miss_in_lines_and_the_end_of_an_array(tmp_path: Path) -> None:
@@ -182,7 +185,7 @@ def test_what_is_nested_too_deep_is_a_miss_in_lines_and_the_end_of_an_array(tmp_
     assert ([one.url for one in found], "item 2 is nested too deep" in failure) == (THREE[:1], True)
 
 
-def test_a_thousand_bad_lines_in_front_do_not_spoil_the_others(tmp_path: Path) -> None:  # BUG 10
+def test_a_thousand_bad_lines_in_front_do_not_spoil_the_others(tmp_path: Path) -> None:
     found = read(written(tmp_path / "t.jsonl", "x\n" * 1500 + '{"url": "http://a/0"}\n'))
     assert (found[-1].url, found[-1].flaw, len(found)) == ("http://a/0", "", 1501)
 
@@ -221,7 +224,7 @@ def test_a_kept_column_never_takes_the_name_of_one_of_ours(tmp_path: Path, name:
     assert one.extra.kept == {f"input_{name}": "mine"}
 
 
-def test_no_kept_column_is_lost_to_another_of_the_same_new_name(tmp_path: Path) -> None:  # BUG 13
+def test_no_kept_column_is_lost_to_another_of_the_same_new_name(tmp_path: Path) -> None:
     source = table(tmp_path, "csv", [{"url": "http://a/0", "width": "one", "input_width": "two"}])
     with suppress(SettingsError):
         (one,) = read(source, keep_columns=("all",))
@@ -231,7 +234,6 @@ def test_no_kept_column_is_lost_to_another_of_the_same_new_name(tmp_path: Path) 
 # Which column ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
 @pytest.mark.parametrize(
     ("row", "column"),
     [
@@ -243,48 +245,47 @@ def test_no_kept_column_is_lost_to_another_of_the_same_new_name(tmp_path: Path) 
         ({"name": "x", "src": "http://a/0"}, "src"),
     ],
 )
-def test_the_column_of_the_addresses_is_found(tmp_path: Path, form: str, row: Row, column: str) -> None:
-    source = Targets(InputSettings((str(table(tmp_path, form, [row])),)), ())
-    source.check()
-    said = " ".join(source.notes)
-    assert (f"column {column!r}" in said) == (column != "url")
-    assert urls(table(tmp_path, form, [row])) == ["http://a/0"]
+def test_the_column_of_the_addresses_is_found(tmp_path: Path, row: Row, column: str) -> None:
+    for form in ("csv", "jsonl", "parquet"):
+        source = Targets(InputSettings((str(table(tmp_path, form, [row])),)), ())
+        source.check()
+        said = " ".join(source.notes)
+        assert (f"column {column!r}" in said) == (column != "url")
+        assert urls(table(tmp_path, form, [row])) == ["http://a/0"]
 
 
-@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
 @pytest.mark.parametrize(
     "row",
     [{"a": "http://a/0", "b": "http://a/1"}, {"url_a": "http://a/0", "url_b": "http://a/1"}, {"a": "x", "b": "y"}],
 )
-def test_what_could_be_either_is_asked_for(tmp_path: Path, form: str, row: Row) -> None:
-    said = refused(table(tmp_path, form, [row]))
-    assert said.startswith("--url-column: ")
-    assert said.endswith(f"there are {', '.join(row)}. Name one")
+def test_what_could_be_either_is_asked_for(tmp_path: Path, row: Row) -> None:
+    for form in ("csv", "jsonl", "parquet"):
+        said = refused(table(tmp_path, form, [row]))
+        assert said.startswith("--url-column: ")
+        assert said.endswith(f"there are {', '.join(row)}. Name one")
 
 
-@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
 @pytest.mark.parametrize("setting", ["url_column", "caption_column", "key_column", "keep_columns", "where"])
-def test_a_column_that_is_not_there_is_named_with_those_that_are(tmp_path: Path, form: str, setting: str) -> None:
-    given: Any = {"keep_columns": ("nope",), "where": "nope = 1"}.get(setting, "nope")
-    said = refused(table(tmp_path, form, ROWS), **{setting: given})
-    assert said.startswith(f"--{setting.replace('_', '-')}: ")
-    assert said.endswith("has no column 'nope'; there are url, title, n, ok")
+def test_a_column_that_is_not_there_is_named_with_those_that_are(tmp_path: Path, setting: str) -> None:
+    for form in ("csv", "jsonl", "parquet"):
+        given: Any = {"keep_columns": ("nope",), "where": "nope = 1"}.get(setting, "nope")
+        said = refused(table(tmp_path, form, ROWS), **{setting: given})
+        assert said.startswith(f"--{setting.replace('_', '-')}: ")
+        assert said.endswith("has no column 'nope'; there are url, title, n, ok")
 
 
-@pytest.mark.parametrize("form", ["csv", "parquet"])
-@pytest.mark.parametrize(
-    "asked", [{"keep_columns": ("n",)}, {"key_column": "n"}, {"where": "n > 0"}]
-)  # BUG 14 (csv, where)
+@pytest.mark.parametrize("asked", [{"keep_columns": ("n",)}, {"key_column": "n"}, {"where": "n > 0"}])
 def test_a_column_that_is_there_twice_can_be_left_alone_but_not_asked_for(
-    tmp_path: Path, form: str, asked: dict[str, Any]
+    tmp_path: Path, asked: dict[str, Any]
 ) -> None:
-    path = tmp_path / f"t.{form}"
-    if form == "csv":
-        written(path, "url,n,n\nhttp://a/0,1,2\n")
-    else:
-        parquet(path, pa.table([pa.array(THREE[:1]), pa.array([1]), pa.array([2])], names=["url", "n", "n"]))
-    assert urls(path) == THREE[:1]
-    assert "n" in refused(path, **asked)
+    for form in ("csv", "parquet"):
+        path = tmp_path / f"t.{form}"
+        if form == "csv":
+            written(path, "url,n,n\nhttp://a/0,1,2\n")
+        else:
+            parquet(path, pa.table([pa.array(THREE[:1]), pa.array([1]), pa.array([2])], names=["url", "n", "n"]))
+        assert urls(path) == THREE[:1]
+        assert "n" in refused(path, **asked)
 
 
 # Parquet ---------------------------------------------------------------------------------------------------------------
@@ -321,7 +322,7 @@ def test_values_of_any_type_go_along_as_json_has_them(tmp_path: Path, value: Any
     "kind",
     [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string()), pa.binary()],
     ids=str,
-)  # BUG 4 (binary)
+)
 def test_addresses_may_be_texts_of_any_type(tmp_path: Path, kind: Any) -> None:
     array = pa.array([url.encode() for url in THREE], kind) if kind == pa.binary() else pa.array(THREE).cast(kind)
     assert urls(parquet(tmp_path / "t.parquet", {"url": array})) == THREE
@@ -335,9 +336,9 @@ def raw_texts(*values: bytes) -> Any:
 @pytest.mark.parametrize(
     "odd",
     [
-        pa.array([0, 2**62, 1], pa.timestamp("us")),  # BUG 1
-        pa.array([0, 2**31 - 1, 1], pa.date32()),  # BUG 1
-        raw_texts(b"x", b"\xff", b"y"),  # BUG 2
+        pa.array([0, 2**62, 1], pa.timestamp("us")),
+        pa.array([0, 2**31 - 1, 1], pa.date32()),
+        raw_texts(b"x", b"\xff", b"y"),
     ],
     ids=["moment", "day", "text"],
 )
@@ -347,7 +348,7 @@ def test_a_value_that_python_has_not_costs_at_most_its_row(tmp_path: Path, odd: 
     assert len(found) == 3
 
 
-def test_an_address_that_is_no_text_is_one_miss(tmp_path: Path) -> None:  # BUG 2
+def test_an_address_that_is_no_text_is_one_miss(tmp_path: Path) -> None:
     found = urls(parquet(tmp_path / "t.parquet", {"url": raw_texts(b"http://a/0", b"http://a/\xff", b"http://a/2")}))
     assert found == ["http://a/0", "http://a/\ufffd", "http://a/2"]
 
@@ -441,11 +442,11 @@ SIZES: Final[list[Row]] = [
         ("w in (100, 300)", "01"),
         ("`odd name` = 'its'", "2"),
         ('`odd name` = "it\'s"', "0"),
-        ("`odd name` = 'it''s'", "0"),  # BUG 6
-        ("`odd name` = '`w`'", "1"),  # BUG 7
-        ("w / h > 1.2", "0"),  # BUG 5 (parquet)
-        ("w / (h - 100) > 2", "01"),  # BUG 5 (parquet)
-        ("w < 999999999999999999999999", "012"),  # BUG 3
+        ("`odd name` = 'it''s'", "0"),
+        ("`odd name` = '`w`'", "1"),
+        ("w / h > 1.2", "0"),
+        ("w / (h - 100) > 2", "01"),
+        ("w < 999999999999999999999999", "012"),
     ],
 )
 def test_a_condition_chooses_the_same_rows_in_every_format(tmp_path: Path, condition: str, expected: str) -> None:
@@ -462,14 +463,14 @@ def test_what_is_null_is_neither_so_nor_not_so(tmp_path: Path, condition: str, e
         assert "".join(urls(table(tmp_path, form, SIZES), where=condition)) == expected, form
 
 
-def test_sizes_of_pictures_do_not_overflow(tmp_path: Path) -> None:  # BUG 5
+def test_sizes_of_pictures_do_not_overflow(tmp_path: Path) -> None:
     sides = pa.array([300, 60_000, 10], pa.int32())
     path = parquet(tmp_path / "t.parquet", {"url": THREE, "w": sides, "h": sides})
     assert urls(path, where="w * h > 1000") == THREE[:2]
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
-def test_long_numbers_are_compared_too(tmp_path: Path, form: str) -> None:  # BUG 11
+def test_long_numbers_are_compared_too(tmp_path: Path, form: str) -> None:
     rows = [{"url": url, "id": 2**53 + number} for number, url in enumerate(THREE)]
     assert urls(table(tmp_path, form, rows), where="id > 5") == THREE
     assert urls(table(tmp_path, form, rows), where=f"id = {2**53 + 1}") == THREE[1:2]
@@ -490,20 +491,22 @@ def test_a_condition_that_means_nothing_is_refused_before_anything_is_fetched(tm
         assert refused(table(tmp_path, form, SIZES), where=condition).startswith("--where: "), form
 
 
-WORDS: Final = "w h lang ok and or not in is null ( ) , = <> < - + / * ` 'en' 1 0 1e400 0x1 True `odd_name` '' f'' . : \\ '".split()
-words = st.sampled_from([*WORDS, "99999999999999999999", "\0"])
+WORDS: Final = (
+    """w h lang ok and or not in is null ( ) , = <> < - + / * ` 'en' 1 0 1e400 0x1 True `odd_name` '' f'' . : \\ ' """
+)
+words = st.sampled_from([*WORDS.split(), "99999999999999999999", "\0"])
 
 
 @settings(deadline=None, max_examples=300)
 @given(st.lists(words, max_size=9).map(" ".join) | st.text(max_size=12))
-@example("w < 99999999999999999999")  # BUG 3
-@example("w in (99999999999999999999)")  # BUG 3
+@example("w < 99999999999999999999")
+@example("w in (99999999999999999999)")
 def test_a_condition_is_understood_or_refused(condition: str) -> None:
     with suppress(SettingsError):
         Condition(condition).chosen(pa.Table.from_pylist(SIZES))
 
 
-def test_every_table_is_chosen_from_whatever_came_before_it(tmp_path: Path) -> None:  # BUG 18, 19
+def test_every_table_is_chosen_from_whatever_came_before_it(tmp_path: Path) -> None:
     forms = ["parquet", "csv", "jsonl"]
     for order in (forms, forms[::-1], ["csv", "parquet", "jsonl"]):
         sources = [table(tmp_path, form, SIZES) for form in order]
@@ -518,7 +521,7 @@ def test_every_table_is_chosen_from_whatever_came_before_it(tmp_path: Path) -> N
     [
         ("", "missing"), ("a/b", "'/'"), ("..", "'.'"), ("a.b", "'.'"), ("a b", "' '"), ("a\tb", "in it"), ("a\x7f", "in it"),
         ("a\\b", "in it"), ("x" * 201, "200 bytes"), ("\u00fc" * 101, "200 bytes"), ("FIRST", "earlier row"),
-        ("a\x85b", "in it"), ("a\u2028b", "in it"),  # BUG 28
+        ("a\x85b", "in it"), ("a\u2028b", "in it"),
     ],
 )  # fmt: skip
 def test_a_key_that_cannot_be_a_name_is_a_miss_with_its_row(tmp_path: Path, key: str, why: str) -> None:
@@ -545,21 +548,21 @@ def test_keys_that_are_taken_can_be_names_of_files(tmp_path_factory: pytest.Temp
 # Torn, damaged, hostile ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("packed", [".gz", ".xz", ".zst"])
-@pytest.mark.parametrize("form", ["csv", "tsv", "jsonl", "json", "txt"])  # BUG 23 (json)
-def test_what_stands_before_the_tear_is_fetched(tmp_path: Path, form: str, packed: str) -> None:
-    all_urls = [f"http://a/{number}-{number * 7919 % 100_003}" for number in range(20_000)]
-    rows = [{"url": url} for url in all_urls]
-    path = written(tmp_path / "t", "\n".join(all_urls)) if form == "txt" else table(tmp_path, form, rows)
-    data = PACKED[packed](path.read_bytes())
-    torn = written(tmp_path / f"torn.{form}{packed}", data[: len(data) * 2 // 3])
-    found, failure = tried(torn)
-    assert [one.url for one in found] == all_urls[: len(found)]
-    assert len(found) > 5000
-    assert failure.startswith(f"{torn}: is damaged or cut off: ")
+@pytest.mark.parametrize("form", ["csv", "tsv", "jsonl", "json", "txt"])
+def test_what_stands_before_the_tear_is_fetched(tmp_path: Path, form: str) -> None:
+    for packed in (".gz", ".xz", ".zst"):
+        all_urls = [f"http://a/{number}-{number * 7919 % 100_003}" for number in range(20_000)]
+        rows = [{"url": url} for url in all_urls]
+        path = written(tmp_path / "t", "\n".join(all_urls)) if form == "txt" else table(tmp_path, form, rows)
+        data = PACKED[packed](path.read_bytes())
+        torn = written(tmp_path / f"torn.{form}{packed}", data[: len(data) * 2 // 3])
+        found, failure = tried(torn)
+        assert [one.url for one in found] == all_urls[: len(found)]
+        assert len(found) > 5000
+        assert failure.startswith(f"{torn}: is damaged or cut off: ")
 
 
-def test_a_small_torn_file_gives_what_it_has(tmp_path: Path) -> None:  # BUG 23
+def test_a_small_torn_file_gives_what_it_has(tmp_path: Path) -> None:
     whole = json.dumps([{"url": f"http://a/{number}", "n": number * 7919 % 100_003} for number in range(1000)]).encode()
     found, failure = tried(written(tmp_path / "t.json.gz", gzip.compress(whole)[:3000]))
     assert len(found) > 100
@@ -588,7 +591,7 @@ def test_what_is_not_packed_is_said_before_anything_is_fetched(tmp_path: Path, p
     assert f"t.csv{packed}: " in refused(written(tmp_path / f"t.csv{packed}", "url\nhttp://a/0\n"))
 
 
-def test_a_long_cell_costs_its_row_only(tmp_path: Path) -> None:  # BUG 9
+def test_a_long_cell_costs_its_row_only(tmp_path: Path) -> None:
     cell = "http://evil/\n" * 200_000
     path = table(tmp_path, "csv", [{"url": THREE[0], "n": cell}, {"url": THREE[1], "n": "y" * 200_000}])
     found = read(path, keep_columns=("n",))
@@ -598,6 +601,7 @@ def test_a_long_cell_costs_its_row_only(tmp_path: Path) -> None:  # BUG 9
 
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.tuples(st.text(min_size=1, max_size=6), st.text(max_size=6)), max_size=8))
+@example([("0", "\r")])  # BUG 35 (tsv)
 def test_cells_come_out_as_they_went_in(tmp_path_factory: pytest.TempPathFactory, cells: list[tuple[str, str]]) -> None:
     cells = [tuple(re.sub("[\ud800-\udfff\0]", "", text) for text in pair) for pair in cells]  # type: ignore[misc]
     rows = [{"url": f"http://a/{one.strip()}", "n": f"x{other}"} for one, other in cells]
@@ -635,7 +639,7 @@ def test_nothing_in_a_file_is_an_error_of_ours(
 @pytest.mark.parametrize(
     "name",
     ["a b.csv", "a#b.csv", "a?b.csv", "a[1].csv", "a*b.csv", "[!x].csv", "\u00fc%20.csv", "-.csv", "a:b.csv", "~.csv", "A.CSV",
-     "a?b.csv.gz", "x?/t.csv.gz"],  # BUG 21 (the last two)
+     "a?b.csv.gz", "x?/t.csv.gz"],
 )  # fmt: skip
 def test_a_file_may_have_any_name(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     data = b"url\nhttp://a/0\n"
@@ -675,13 +679,13 @@ FOUND: Final = {
 
 
 @pytest.mark.parametrize("pattern", FOUND)
-def test_folders_and_patterns_stand_for_the_lists_in_them(lists: Path, memory: str, pattern: str) -> None:  # BUG 20
+def test_folders_and_patterns_stand_for_the_lists_in_them(lists: Path, memory: str, pattern: str) -> None:
     assert urls(f"{lists}{pattern}") == FOUND[pattern]
     assert urls(f"file://{lists}{pattern}") == FOUND[pattern]
     assert urls(f"{memory}{pattern}") == FOUND[pattern]
 
 
-def test_a_name_in_a_store_may_have_signs_in_it(memory: str) -> None:  # BUG 21
+def test_a_name_in_a_store_may_have_signs_in_it(memory: str) -> None:
     store = fsspec.filesystem("memory")
     store.pipe("/lists/sub/h#x.csv", b"url\nhttp://a/0\n")
     assert urls(f"{memory}/sub/") == THREE[:1]
@@ -693,7 +697,7 @@ def test_what_is_not_there_is_named(source: str) -> None:
         Targets(InputSettings((source,))).check()
 
 
-def test_passwords_are_in_no_error_of_a_store() -> None:  # BUG 24
+def test_passwords_are_in_no_error_of_a_store() -> None:
     class Leaky(fsspec.AbstractFileSystem):  # type: ignore[misc]
         def __init__(self, *_: Any, **__: Any) -> None:
             raise ValueError("ann:secret@host is no bucket; nor is leaky://ann:secret@host/x.csv")
@@ -714,7 +718,7 @@ async def test_a_file_that_goes_away_is_an_input_error(tmp_path: Path, form: str
         await anext(source.batches())
 
 
-def test_a_table_from_a_pipe_by_its_name_is_whole(tmp_path: Path) -> None:  # BUG 26
+def test_a_table_from_a_pipe_by_its_name_is_whole(tmp_path: Path) -> None:
     ours, theirs = os.pipe()
     os.write(theirs, b"url\nhttp://a/0\nhttp://a/1\nhttp://a/2\n")
     os.close(theirs)
@@ -768,6 +772,8 @@ class StuckStore(fsspec.AbstractFileSystem):  # type: ignore[misc]
 
 
 async def test_reading_can_be_given_up_while_a_store_does_not_answer() -> None:  # BUG 33
+    Stuck.reached.clear()
+    Stuck.free.clear()
     fsspec.register_implementation("stuck", StuckStore, clobber=True)
     source = Targets(InputSettings(("stuck://host/t.csv",)), ())
 
@@ -897,7 +903,7 @@ def test_the_targets_of_a_run_are_the_input_of_the_next(site: Validators, tmp_pa
     assert (done.code, "--input-format run" in done.err) == (2, True)
 
 
-def test_a_condition_and_a_guessed_column_in_a_run(site: Validators, tmp_path: Path) -> None:  # BUG 31
+def test_a_condition_and_a_guessed_column_in_a_run(site: Validators, tmp_path: Path) -> None:
     rows = [{"href": site.url(f"{number}"), "n": number} for number in range(6)]
     output = tmp_path / "out"
     done = run(table(tmp_path, "parquet", rows), "-o", output, "--where", "n >= 2 and n != 4", "--limit", 2)
@@ -920,16 +926,15 @@ def test_a_list_on_the_web_is_read_if_its_format_is_given(site: Validators, name
     assert urls(site.url(name), input_format="csv") == [site.url("one"), site.url("two")]
 
 
-def test_a_list_on_the_web_is_a_picture_otherwise_and_that_is_said(site: Validators, tmp_path: Path) -> None:
-    source = Targets(InputSettings((site.url("lists/t.csv"),)))
+def test_a_list_on_the_web_is_a_picture_otherwise_and_that_is_said(site: Validators) -> None:
+    url = site.url("lists/t.csv")
+    source = Targets(InputSettings((url,)))
     source.check()
-    assert source.notes == (
-        f"{site.url('lists/t.csv')} is fetched as a picture; to read it as a list: --input-format csv",
-    ) or [note for note in source.notes if "--input-format csv" in note]
+    assert list(source.notes) == [f"{url} is fetched as a picture; to read it as a list: --input-format csv"]
 
 
 @pytest.mark.parametrize(("form", "text"), [("csv", "url\n{}\n"), ("json", '[{{"url": "{}"}},')])
-def test_a_table_from_a_pipe_that_stays_open_ends_with_ctrl_c(
+def test_a_table_from_a_pipe_that_stays_open_ends_with_ctrl_c(  # BUG 33
     site: Validators, tmp_path: Path, form: str, text: str
 ) -> None:
     words = command("run", "-", "--input-format", form, "-o", tmp_path / "out", *HERE)

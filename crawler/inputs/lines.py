@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
 import aiofiles
@@ -21,19 +21,19 @@ _BOM = b"\xef\xbb\xbf"
 _COUNTED_BYTES = 64 * 1024 * 1024
 
 
-async def read_lines(source: str) -> AsyncIterator[list[tuple[int, str]]]:
+async def read_lines(source: str) -> AsyncGenerator[list[tuple[int, str]], None]:
     """Number (from 1) and text of the lines of a file, or of standard input for `-`; blank lines and comments left out.
 
     Raises:
         InputError: the file cannot be read.
     """
     with reading("standard input" if source == STDIN else source):
-        async with _reader(source) as read:
-            async for batch in _split(read):
+        async with _reader(source) as read, aclosing(_split(read)) as batches:
+            async for batch in batches:
                 yield batch
 
 
-async def _split(read: Read) -> AsyncIterator[list[tuple[int, str]]]:
+async def _split(read: Read) -> AsyncGenerator[list[tuple[int, str]], None]:
     rest, number = b"", 0
     while piece := await read(PIECE):
         lines = (rest + piece).split(b"\n")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing, contextmanager
 from itertools import chain, islice
 from typing import Any, NamedTuple
@@ -26,6 +26,7 @@ from crawler.urls import as_text, masked
 _BATCH = 256
 _HEAD_CHARACTERS = 4_000_000
 _TYPED_HEAD = 100
+_GIVEN_UP = 5.0
 
 OpenRun = Callable[[str, str], Any]
 """Opens an earlier run: its folder, and which of its targets are meant."""
@@ -169,7 +170,7 @@ class Lists:
 
     # While it runs.
 
-    async def read(self, source: str) -> AsyncIterator[Sequence[Entry]]:
+    async def read(self, source: str) -> AsyncGenerator[Sequence[Entry], None]:
         """The entries of a source in order, some at a time.
 
         Raises:
@@ -183,24 +184,40 @@ class Lists:
     async def _read_file(self, name: str, form: str) -> AsyncGenerator[Sequence[Entry], None]:
         if form == "txt":
             told = "standard input" if name == STDIN else shown(name)
-            async for lines in read_lines(name):
-                yield [Entry(text, f"{told}:{number}") for number, text in lines]
+            async with aclosing(read_lines(name)) as batches:
+                async for lines in batches:
+                    yield [Entry(text, f"{told}:{number}") for number, text in lines]
         elif name == STDIN:
             async with stdin() as read:
                 with PipedFile(read, asyncio.get_running_loop()) as piped:
-                    async for batch in self._pulled(name, form, piped):
-                        yield batch
+                    async with aclosing(self._pulled(name, form, piped)) as rows:
+                        async for batch in rows:
+                            yield batch
         else:
-            async for batch in self._pulled(name, form):
-                yield batch
+            async with aclosing(self._pulled(name, form)) as rows:
+                async for batch in rows:
+                    yield batch
 
-    async def _pulled(self, name: str, form: str, piped: Any = None) -> AsyncIterator[Sequence[Entry]]:
+    async def _pulled(
+        self, name: str, form: str, piped: PipedFile | None = None
+    ) -> AsyncGenerator[Sequence[Entry], None]:
         rows = self._entries(name, form, piped)
+        pulling: asyncio.Future[Sequence[Entry] | None] | None = None
         try:
-            while (batch := await asyncio.to_thread(next, rows, None)) is not None:
+            while True:
+                pulling = asyncio.ensure_future(asyncio.to_thread(next, rows, None))
+                if (batch := await asyncio.shield(pulling)) is None:
+                    return
                 yield batch
         finally:
-            await asyncio.to_thread(rows.close)
+            if pulling is not None and not pulling.done():  # we are cancelled, and the thread still reads
+                if piped is not None:
+                    piped.give_up()
+                await asyncio.wait({pulling}, timeout=_GIVEN_UP)
+            if pulling is None or pulling.done():
+                if pulling is not None and not pulling.cancelled():
+                    pulling.exception()
+                await asyncio.to_thread(rows.close)
 
     def _entries(self, name: str, form: str, piped: Any) -> Generator[Sequence[Entry], None, None]:
         """In a thread."""

@@ -9,6 +9,7 @@ import io
 import lzma
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import CancelledError, Future
 from contextlib import ExitStack, contextmanager
 from typing import IO, Any
 
@@ -90,14 +91,28 @@ class PipedFile(io.RawIOBase):
     def __init__(self, read: Read, loop: asyncio.AbstractEventLoop) -> None:
         self._read = read
         self._loop = loop
+        self._asked: Future[bytes] | None = None
+        self._over = False
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        data = asyncio.run_coroutine_threadsafe(self._once(len(buffer)), self._loop).result()
+        if self._over:
+            return 0
+        self._asked = asyncio.run_coroutine_threadsafe(self._once(len(buffer)), self._loop)
+        try:
+            data = self._asked.result()
+        except CancelledError:
+            return 0
         buffer[: len(data)] = data
         return len(data)
+
+    def give_up(self) -> None:
+        """Nothing more is wanted: a read that waits finds the end. Called on the loop."""
+        self._over = True
+        if self._asked is not None:
+            self._asked.cancel()
 
     async def _once(self, size: int) -> bytes:
         return await self._read(size)

@@ -106,11 +106,14 @@ def files_of(source: str, chosen: str = "auto") -> list[str]:
 
 
 def _in_folder(source: str, chosen: str) -> list[str]:
-    if Path(source, _JOURNAL).exists():
+    if os.path.exists(os.path.join(source, _JOURNAL)):  # noqa: PTH110, PTH118 - a folder may refuse to be looked into
         raise InputMissing(f"{source}: is the folder of a run; to take its targets as input: --input-format run")
-    names = sorted(
-        entry.path for entry in os.scandir(source or ".") if entry.is_file() and not entry.name.startswith(".")
-    )
+    try:
+        with os.scandir(source or ".") as entries:
+            seen = [entry for entry in entries if not entry.name.startswith(".")]
+        names = sorted(entry.path for entry in seen if _format_by_ending(entry.name) and entry.is_file())
+    except OSError as error:
+        raise InputMissing(f"{source}: cannot be listed: {error.strerror or error}") from None
     wanted = [name for name in names if _belongs(name, chosen)]
     if not wanted:
         raise InputMissing(
@@ -160,6 +163,8 @@ def is_regular(name: str) -> bool:
 def told(error: BaseException, source: str = "") -> str:
     """What a library says, in one line and without the password that a source has in it."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    if isinstance(error, FileNotFoundError):
+        text = "there is no such file"
     user, at, _ = source.partition("://")[2].partition("/")[0].rpartition("@")
     if at:
         for secret in filter(None, {user, user.partition(":")[2]}):

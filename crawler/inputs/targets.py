@@ -14,7 +14,7 @@ from crawler.errors import InputError
 from crawler.inputs.columns import Columns
 from crawler.inputs.lines import count_lines
 from crawler.inputs.lists import Entry, Lists, OpenRun
-from crawler.inputs.places import STDIN, compression_of, could_be_list, is_list, is_remote
+from crawler.inputs.places import STDIN, compression_of, could_be_list, is_list, is_on_the_web, is_remote
 from crawler.inputs.rows import MappedRows, Row
 from crawler.model import NO_EXTRA, Extra, Target
 from crawler.settings import InputSettings
@@ -68,6 +68,10 @@ class Targets:
                     self._lists.notes.append(
                         f"{masked(source)} is fetched as a picture; to read it as a list: --input-format {form}"
                     )
+                elif not is_on_the_web(source):
+                    self._lists.notes.append(
+                        f"{masked(source)} is no address of a picture; to read it as a list: --input-format, or a / at its end"
+                    )
                 self._lists.refuse_columns(source)
 
     @property
@@ -118,8 +122,9 @@ class Targets:
                     yield [self._item(given, at)]
             elif isinstance(sources, tuple | list):
                 for at, source in enumerate(sources, 1):
-                    async for entries in self._named(source, at):
-                        yield entries
+                    async with aclosing(self._named(source, at)) as named:
+                        async for entries in named:
+                            yield entries
             else:
                 for entries in self._pulled(islice(sources, most)):
                     yield entries
@@ -165,10 +170,11 @@ class Targets:
     def _is_list(self, source: object) -> bool:
         return is_list(source, self._settings.input_format)
 
-    async def _named(self, source: object, at: int) -> AsyncIterator[Sequence[Entry]]:
+    async def _named(self, source: object, at: int) -> AsyncGenerator[Sequence[Entry], None]:
         if isinstance(source, str) and self._is_list(source):
-            async for entries in self._lists.read(source):
-                yield entries
+            async with aclosing(self._lists.read(source)) as lists:
+                async for entries in lists:
+                    yield entries
         elif isinstance(source, str):
             yield [Entry(as_text(source), f"argument {at}")]
         else:

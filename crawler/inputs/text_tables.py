@@ -30,7 +30,7 @@ def text_table(form: str, file: IO[bytes], source: str) -> Iterator[Table]:
     Args:
         source: its name, for people.
     """
-    newline = "" if form == "csv" else None
+    newline = "" if form in ("csv", "tsv") else None
     with TextIOWrapper(file, encoding="utf-8-sig", errors="replace", newline=newline) as text:
         if form == "csv":
             yield SeparatedTable(text, source)

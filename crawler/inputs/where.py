@@ -213,6 +213,7 @@ class RowFilter:
         import pyarrow as pa
 
         self._condition = condition
+        self._texts = texts
         self._converts = {}
         self._types = {}
         for name in condition.columns:
@@ -237,6 +238,8 @@ class RowFilter:
             values = [row.values.get(name) for row in good]
             if convert := self._converts.get(name):
                 values = [convert(value) for value in values]
+            elif self._texts:  # nothing tells an empty text from none
+                values = [value or None for value in values]
             columns[name] = _numbers(values, kind) if pa.types.is_integer(kind) else fitted(values, kind)
         numbers = pa.array(range(len(good)), pa.int64())
         kept = set(self._condition.chosen(pa.table({**columns, "": numbers})).column("").to_pylist())

@@ -11,7 +11,7 @@ import sqlite3
 import zlib
 from asyncio import Future
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -196,6 +196,7 @@ class FolderJournal:
         try:
             self._db = connect(self._path, self._durable)
             with self._guarded():
+                self._check_output()
                 self._check_settings()
                 last = self._db.execute("SELECT max(id) FROM targets").fetchone()[0]
                 self._last_known = -1 if last is None else last
@@ -213,16 +214,15 @@ class FolderJournal:
 
     def _close(self) -> None:
         finished = self._failure is None
-        try:
+        with ExitStack() as last:
+            last.callback(self._lock.close)
+            last.callback(self._db.close)
+            if self._seen is not None:
+                last.callback(self._seen.close)
+            last.callback(lambda: self._ledger.close(finished))
             if finished and (self._stale or self._ledger.dirty):
                 with self._guarded():
                     self._note_facts(mark=self._ledger.rebuild(self._records()))
-            self._ledger.close(finished)
-            self._db.close()
-            if self._seen is not None:
-                self._seen.close()
-        finally:
-            self._lock.close()
         if self._failure is not None:
             raise self._failure
 
@@ -257,7 +257,7 @@ class FolderJournal:
             if known.get(target.index, target.url) != target.url:
                 raise InputChanged(
                     f"{target.origin or 'the input'}: position {target.index} is {target.url} now and was "
-                    f"{known[target.index]} when {self._folder} was made; lines may only be added at the end of a list. "
+                    f"{known[target.index]} when {self._output} was made; lines may only be added at the end of a list. "
                     "Give the same list, or another output folder"
                 )
         again = {index for index, _, reason in rows if reason in self._again or (self._refresh and reason is None)}
@@ -315,6 +315,13 @@ class FolderJournal:
         with self._guarded():
             self._db.execute(statement, values)
 
+    def _check_output(self) -> None:
+        before = self._fact("output")
+        if before not in (None, self._output) and self._home != self._folder / FOLDER:
+            raise SettingsChanged(
+                f"{self._home}: is the journal of {before}, not of {self._output}; give another --state, or that output"
+            )
+
     def _check_settings(self) -> None:
         before = json.loads(self._fact("settings") or "{}")
         if before:
@@ -326,7 +333,7 @@ class FolderJournal:
         ]
         if changed and self._db.execute("SELECT 1 FROM targets LIMIT 1").fetchone():
             raise SettingsChanged(
-                f"{self._folder}: was made with other settings: {'; '.join(changed)}. "
+                f"{self._output}: was made with other settings: {'; '.join(changed)}. "
                 "Use the same settings, or another output folder"
             )
 

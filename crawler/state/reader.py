@@ -85,12 +85,10 @@ class RunReader:
         self.home = find_home(folder)
         self._path = self.home / FILE
         if not self._path.is_file():
-            where = (
-                f"{FOLDER}/{FILE} in it"
-                if "://" not in str(folder)
-                else f"{self._path}; was it --state that named one?"
+            where = f"{FOLDER}/{FILE} in it" if "://" not in str(folder) else str(self._path)
+            raise NotARun(
+                f"{folder}: is not the folder of a run (there is no {where}); if --state named a folder, give that"
             )
-            raise NotARun(f"{folder}: is not the folder of a run (there is no {where})")
 
     def status(self) -> Status:
         """Counts over the whole journal."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from crawler.disk import disk_errors
 from crawler.model import Record
 from crawler.state.home import FILE
 from crawler.state.journal import BEYOND
@@ -15,13 +14,13 @@ from crawler.state.schema import connect
 from crawler.state.shelf import STALE
 
 
-def forget(home: Path, output: str, records: Sequence[Record], shard_count: int = 0) -> None:
+def forget(home: Path, records: Sequence[Record], shard_count: int, remove: Callable[[Sequence[Record]], None]) -> None:
     """Forget these pictures: their files are removed, their metadata or their shards are written anew by the next run.
 
     Args:
         home: folder of the journal.
-        output: folder or address of the pictures.
-        shard_count: targets in a shard, 0 for a folder of files.
+        shard_count: targets in a shard, 0 for files.
+        remove: takes their files away.
 
     Raises:
         RunLocked: a run is using the folder.
@@ -29,11 +28,7 @@ def forget(home: Path, output: str, records: Sequence[Record], shard_count: int 
     lock = FolderLock(home / "lock")
     try:
         db = connect(home / FILE)
-        if not shard_count and "://" not in output:
-            with disk_errors(Path(output)):
-                for record in records:
-                    for name in record.files:
-                        Path(output, name).unlink(missing_ok=True)
+        remove(records)
         db.execute("BEGIN IMMEDIATE")
         db.executemany(FORGET, [(record.index,) for record in records])
         if shard_count:

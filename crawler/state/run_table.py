@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 from crawler.model import Settled
@@ -19,6 +20,13 @@ class RunRow(NamedTuple):
     text: str = ""
 
 
+_HEAD = 1000
+_COLUMNS = (
+    "url", "key", "caption", "reason", "detail", "http_status", "file_name", "width", "height", "original_width",
+    "original_height", "format", "bytes", "sha256", "content_type", "frames",
+)  # fmt: skip
+
+
 class RunTable:
     """The targets of the run in `folder`, in order of their position.
 
@@ -29,12 +37,13 @@ class RunTable:
         NotARun, JournalError: there is none, or it cannot be read.
     """
 
-    names: Sequence[str] = ()
     types: dict[str, Any] = {}  # noqa: RUF012 - there are none
 
     def __init__(self, folder: str, take: str) -> None:
         self._reader = RunReader(folder)
         self._stored = take in ("stored", "all")
+        kept = {name for one in islice(self._reader.settled(), _HEAD) for name in one.extra.kept}
+        self.names: Sequence[str] = [*_COLUMNS, *sorted(kept)]
         self._reasons = (
             retried_reasons("all" if take in ("missed", "all") else take) if take != "stored" else frozenset()
         )

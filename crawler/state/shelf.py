@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -51,6 +50,18 @@ class JournalShelf:
         )
         return found is not None
 
+    async def ended(self, first: int, last: int) -> int:
+        found = await self._ask(
+            lambda db: db.execute("SELECT count(*) FROM targets WHERE id BETWEEN ? AND ?", (first, last)).fetchone()
+        )
+        return int(found[0])
+
+    async def waiting(self, size: int) -> Container[int]:
+        rows = await self._ask(
+            lambda db: db.execute("SELECT DISTINCT id / ? FROM targets WHERE place IS NOT NULL", (size,)).fetchall()
+        )
+        return {shard for (shard,) in rows}
+
     async def empty(self) -> bool:
         found = await self._ask(lambda db: db.execute("SELECT 1 FROM targets LIMIT 1").fetchone())
         return found is None
@@ -92,18 +103,8 @@ class JournalShelf:
     async def keep(self, name: str, value: str) -> None:
         await self._ask(lambda db: db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value)))
 
-    async def adopt(self, shard: int, settings: Mapping[str, Any], rows: Iterable[Settled]) -> None:
-        before = json.loads(json.dumps(dict(settings)))
-        changed = [
-            f"--{name.replace('_', '-')} is {now} and was {before[name]}"
-            for name, now in self._settings.items()
-            if name in before and before[name] != now
-        ]
-        if changed:
-            raise SettingsChanged(
-                f"its shards were made with other settings: {'; '.join(changed)}. Use the same settings, or another output"
-            )
-        self._grown(await self._ask(lambda db: _adopt(db, shard, rows)))
+    async def adopt(self, shards: Iterable[tuple[int, Mapping[str, Any], Iterable[Settled]]]) -> None:
+        self._grown(await self._ask(lambda db: _adopt(db, shards, self._settings)))
 
 
 def read_slice(path: Path, first: int, last: int, by_key: bool) -> Iterator[Settled]:
@@ -158,19 +159,37 @@ def _unfinished(db: sqlite3.Connection, size: int, total: int | None) -> list[in
     return found
 
 
-def _adopt(db: sqlite3.Connection, shard: int, rows: Iterable[Settled]) -> int:
+def _adopt(
+    db: sqlite3.Connection,
+    shards: Iterable[tuple[int, Mapping[str, Any], Iterable[Settled]]],
+    settings: Mapping[str, Any],
+) -> int:
     """Returns the last position that is known now."""
     last = -1
     db.execute("BEGIN IMMEDIATE")
     try:
-        count = 0
-        for one in rows:
-            db.execute(INSERT, row_of(one))
-            count, last = count + 1, max(last, one.index)
-        db.execute("INSERT OR REPLACE INTO shards VALUES (?, ?)", (shard, count))
+        for shard, before, rows in shards:
+            _check(settings, before)
+            count = 0
+            for one in rows:
+                db.execute(INSERT, row_of(one))
+                count, last = count + 1, max(last, one.index)
+            db.execute("INSERT OR REPLACE INTO shards VALUES (?, ?)", (shard, count))
         db.execute("COMMIT")
     except BaseException:
         if db.in_transaction:
             db.execute("ROLLBACK")
         raise
     return last
+
+
+def _check(settings: Mapping[str, Any], before: Mapping[str, Any]) -> None:
+    changed = [
+        f"--{name.replace('_', '-')} is {now} and was {before[name]}"
+        for name, now in settings.items()
+        if name in before and before[name] != now
+    ]
+    if changed:
+        raise SettingsChanged(
+            f"its shards were made with other settings: {'; '.join(changed)}. Use the same settings, or another output"
+        )

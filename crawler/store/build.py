@@ -4,6 +4,7 @@ all that has to cross are the names of files.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from crawler.disk import disk_errors
-from crawler.model import Settled
+from crawler.model import Record, Settled
 from crawler.store.kept import as_text, from_text, types_of
 from crawler.store.parquet import ParquetShard
 from crawler.store.shard import Counts, Plan, Writer
@@ -30,6 +31,7 @@ class Order:
         spool: where pictures wait.
         old: what was published of it before, None if nothing was.
         folder: where it is made; `kept`: types of the kept columns as they were settled, empty if they were not.
+        by_key: samples have keys of their own; a row whose key was bad has none.
         columns: what the input tells of them: their types, and first values; None if it does not.
     """
 
@@ -42,6 +44,7 @@ class Order:
     folder: Path
     kept: str = ""
     columns: tuple[Mapping[str, Any], Mapping[str, Sequence[Any]]] | None = None
+    by_key: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ def build(order: Order) -> Built:
             with _reading(order) as read:
                 for one in order.rows():
                     targets += 1
-                    key = one.extra.key or sample_key(one.index, plan.shard_count)
+                    key = one.extra.key or ("" if order.by_key else sample_key(one.index, plan.shard_count))
                     data = read(one, key) if one.record is not None else []
                     if data is None:
                         lost.append(one.index)
@@ -115,17 +118,24 @@ def _planned(order: Order) -> tuple[Plan, str]:
 def _reading(order: Order) -> Iterator[Callable[[Settled, str], list[bytes] | None]]:
     """Gives what reads the bytes of a stored target: from the spool, or from what was published before."""
     old: OldShard | None = None
+    broken = False
     spool = os.open(order.spool, os.O_RDONLY) if order.spool.exists() else None
 
     def read(one: Settled, key: str) -> list[bytes] | None:
-        nonlocal old
+        nonlocal old, broken
         record = one.record
         assert record is not None, "only what is stored is read"
         if record.place is not None:
-            return None if spool is None else cut(spool, record)
-        if old is None and order.old is not None:
-            old = open_file(order.form, order.old)
-        return old.read(record, key) if old is not None else None
+            return None if spool is None else _sound(cut(spool, record), record)
+        if order.old is None or broken:
+            return None
+        try:
+            if old is None:
+                old = open_file(order.form, order.old)
+            return old.read(record, key)
+        except Exception:  # whatever a damaged file makes of its readers
+            broken = True
+            return None
 
     try:
         yield read
@@ -134,3 +144,11 @@ def _reading(order: Order) -> Iterator[Callable[[Settled, str], list[bytes] | No
             os.close(spool)
         if old is not None:
             old.close()
+
+
+def _sound(data: list[bytes] | None, record: Record) -> list[bytes] | None:
+    """What was read, if these are the very bytes that were stored."""
+    digests = [record.digest, *(one.digest for one in record.companions)]
+    if data is None or any(hashlib.sha256(one).digest() != digest for one, digest in zip(data, digests, strict=True)):
+        return None
+    return data

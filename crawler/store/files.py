@@ -90,6 +90,9 @@ class FileStore:
         else:
             await self._batcher.call(lambda: self._remove(names))
 
+    def stop(self) -> None:
+        return None
+
     def has_room(self, index: int) -> bool:
         return True
 

@@ -23,10 +23,7 @@ def types_of(known: Mapping[str, Any], head: Mapping[str, Sequence[Any]]) -> dic
 
 def _storable(kind: pa.DataType) -> pa.DataType:
     """A dictionary becomes what it stands for; what Parquet does not have becomes text."""
-    if pa.types.is_dictionary(kind):
-        return _storable(kind.value_type)
-    if pa.types.is_null(kind) or pa.types.is_large_string(kind):
-        return pa.string()
+    kind = _simple(kind)
     try:
         schema = pa.schema([("column", kind)])
         with pq.ParquetWriter(io.BytesIO(), schema) as file:
@@ -34,6 +31,22 @@ def _storable(kind: pa.DataType) -> pa.DataType:
     except pa.ArrowException:
         return pa.string()
     return kind
+
+
+def _simple(kind: pa.DataType) -> pa.DataType:
+    """The type that every reader knows: a list for other kinds of lists, a list of keys and values for a map."""
+    test = pa.types
+    if test.is_dictionary(kind):
+        return _simple(kind.value_type)
+    if test.is_map(kind):
+        return pa.list_(pa.struct([("key", _simple(kind.key_type)), ("value", _simple(kind.item_type))]))
+    if test.is_list(kind) or test.is_large_list(kind) or test.is_fixed_size_list(kind):
+        return pa.list_(_simple(kind.value_type))
+    if test.is_struct(kind):
+        return pa.struct([(field.name, _simple(field.type)) for field in kind])
+    if test.is_null(kind) or test.is_large_string(kind):
+        return pa.string()
+    return pa.binary() if test.is_large_binary(kind) else kind
 
 
 def _guessed(values: Sequence[Any]) -> pa.DataType:

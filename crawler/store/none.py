@@ -16,6 +16,9 @@ class NullStore:
     async def retire(self, index: int, names: Sequence[str], forget: Callable[[], Awaitable[None]]) -> None:
         await forget()
 
+    def stop(self) -> None:
+        return None
+
     def has_room(self, index: int) -> bool:
         return True
 

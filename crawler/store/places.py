@@ -6,11 +6,13 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from hashlib import blake2b
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import IO, Protocol, TypeVar, cast
 
 from crawler.disk import disk_errors
-from crawler.errors import StoreError
+from crawler.errors import StoreError, StoreStopped
 from crawler.urls import masked
 
 Value = TypeVar("Value")
@@ -48,8 +50,16 @@ class Place(Protocol):
         """A fetched file is not needed any more."""
         ...
 
+    def open(self, name: str) -> IO[bytes]:
+        """A published file, of which only parts may be read."""
+        ...
+
     def stop(self) -> None:
         """Give up what is being tried again."""
+        ...
+
+    def close(self) -> None:
+        """End the connections to it."""
         ...
 
 
@@ -80,7 +90,14 @@ class LocalPlace:
     def release(self, name: str) -> None:
         return None
 
+    def open(self, name: str) -> IO[bytes]:
+        with disk_errors(self._folder):
+            return (self._folder / name).open("rb")
+
     def stop(self) -> None:
+        return None
+
+    def close(self) -> None:
         return None
 
 
@@ -110,6 +127,8 @@ class RemotePlace:
         self._patience = patience
         self._say = say
         self._stopped = threading.Event()
+        self._lock = threading.Lock()
+        self._failing = False
         scheme = address.partition("://")[0].lower()
         self._atomic = scheme in _WHOLE_AT_ONCE
         try:
@@ -119,10 +138,14 @@ class RemotePlace:
         except Exception as error:
             raise StoreError(f"{self._shown}: cannot be opened: {_told(error)}") from None
         self._root = path.rstrip("/")
+        # The same in every run of this journal, so that what a kill leaves of the probe goes with the next one.
+        self._mark = blake2b(os.fsencode(home.absolute()), digest_size=4).hexdigest()
+        if hasattr(self.system, "retries"):  # s3fs: it waits here, where it can be stopped
+            self.system.retries = 1
 
     def check(self) -> None:
         """Find out now whether it can be written, by writing an empty file and removing it."""
-        self._try("write", lambda: self._probe(f"{self._root}/.crawler-{os.getpid()}"), patience=0.0)
+        self._try("write", lambda: self._probe(f"{self._root}/.crawler-{self._mark}"), patience=0.0)
 
     def _probe(self, path: str) -> None:
         self.system.pipe_file(path, b"crawler")
@@ -190,6 +213,11 @@ class RemotePlace:
         self._try(f"read {name}", lambda: self.system.get_file(f"{self._root}/{name}", str(path)), missing_ok=True)
         return path
 
+    def open(self, name: str) -> IO[bytes]:
+        found = self._try(f"read {name}", lambda: self.system.open(f"{self._root}/{name}", "rb"))
+        assert found is not None
+        return cast("IO[bytes]", found)
+
     def release(self, name: str) -> None:
         self._fetched(name).unlink(missing_ok=True)
 
@@ -198,6 +226,14 @@ class RemotePlace:
 
     def stop(self) -> None:
         self._stopped.set()
+
+    def close(self) -> None:
+        """End the connections: left to the garbage collector they would be closed in another loop's time."""
+        session = getattr(self.system, "_s3", None) or getattr(self.system, "_session", None)
+        closing = getattr(self.system, "close_session", None)
+        if session is not None and closing is not None and self.system.loop is not None:
+            with suppress(Exception):
+                closing(self.system.loop, session)
 
     def _try(
         self, what: str, function: Callable[[], Value], missing_ok: bool = False, patience: float | None = None
@@ -213,16 +249,24 @@ class RemotePlace:
                     return None
                 now = time.monotonic()
                 began = began or now
-                if isinstance(error, _PERMANENT) or now - began + delay > limit or self._stopped.is_set():
+                if self._stopped.is_set() and not isinstance(error, _PERMANENT):
+                    raise StoreStopped(f"{self._shown}: cannot {what}: {_told(error)}") from error
+                if isinstance(error, _PERMANENT) or now - began + delay > limit:
                     raise self._failed(what, error, now - began) from error
-                if delay == _FIRST_DELAY:
+                if self._changed(failing=True):
                     self._say(f"{self._shown}: cannot {what} ({_told(error)}); trying again for {limit:g} s")
                 self._stopped.wait(delay)
                 delay = min(delay * 2, _LONGEST_DELAY)
             else:
-                if began:
+                if began and self._changed(failing=False):
                     self._say(f"{self._shown}: works again after {time.monotonic() - began:.0f} s")
                 return found
+
+    def _changed(self, failing: bool) -> bool:
+        """Note how it goes. True if that is news: of several files that wait for the same store one tells."""
+        with self._lock:
+            before, self._failing = self._failing, failing
+            return before != failing
 
     def _failed(self, what: str, error: Exception, seconds: float) -> StoreError:
         tried = f" after {seconds:.0f} s of trying" if seconds else ""

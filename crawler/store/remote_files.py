@@ -34,6 +34,9 @@ class RemoteFileStore(FileStore):
             self._remote.stop()
         await super().__aexit__()
 
+    def stop(self) -> None:
+        self._remote.stop()
+
     async def finish(self, total: int | None) -> None:
         await self._batcher.call(self._upload_metadata)
         self._finished = True
@@ -42,6 +45,7 @@ class RemoteFileStore(FileStore):
         if settled:
             self._upload_metadata()
         super().ended(settled)
+        self._remote.close()
 
     def _upload_metadata(self) -> None:
         """Bring the metadata to where the pictures are, if it has changed since."""

@@ -12,17 +12,16 @@ import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from crawler.batcher import Batcher
 from crawler.disk import disk_errors
-from crawler.errors import StoreError
-from crawler.model import CompanionFile, Picture, Receipt, Record, Settled
+from crawler.errors import StoreError, StoreStopped
+from crawler.model import CompanionFile, Picture, Receipt, Record
 from crawler.ports import Shelf
 from crawler.store.build import Built, Order
 from crawler.store.builder import Builder
@@ -84,6 +83,7 @@ class ShardStore:
         self._pending: dict[int, set[int]] = {}  # put and not yet in the journal, by shard
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._failure: BaseException | None = None
+        self._closed = self._finishing = False
 
     async def __aenter__(self) -> ShardStore:
         self._loop = asyncio.get_running_loop()
@@ -94,6 +94,8 @@ class ShardStore:
         try:
             self._spool = await self._batcher.call(self._prepare)
             await self._adopt()
+            waiting = await self._shelf.waiting(self._plan.shard_count)
+            await self._batcher.call(lambda: self._spool.keep(waiting))
             self._counts.update(await self._shelf.counts(self._plan.shard_count))
             self._published.update(await self._shelf.published())
         except BaseException:
@@ -103,6 +105,7 @@ class ShardStore:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self._closed = True
         self._place.stop()
         for task in self._tasks.values():
             task.cancel()
@@ -111,6 +114,7 @@ class ShardStore:
             await asyncio.wait(self._tasks.values())
         await self._batcher.close(self._close)
         await asyncio.to_thread(self._threads.shutdown)
+        await asyncio.to_thread(self._place.close)
 
     async def put(self, picture: Picture, instead_of: str = "") -> Receipt:
         self._check()
@@ -122,8 +126,15 @@ class ShardStore:
         await self._shelf.stale(index // self._plan.shard_count)
         await forget()
 
+    def stop(self) -> None:
+        self._place.stop()
+
     def has_room(self, index: int) -> bool:
         self._check()
+        if self._spool.size > self._most:
+            for shard in self._spool.shards():
+                if shard in self._published:  # what has come late for it
+                    self._start(shard)
         first = self._spool.first
         # What completes the oldest shard is always let in: there would be no other way to empty the spool.
         return self._spool.size <= self._most or first is None or index // self._plan.shard_count <= first
@@ -134,6 +145,7 @@ class ShardStore:
 
     async def finish(self, total: int | None) -> None:
         self._pending.clear()  # everything that was put has been settled
+        self._finishing = True
         await self._all_published()
         for shard in await self._shelf.unfinished(self._plan.shard_count, total):
             self._start(shard)
@@ -148,7 +160,7 @@ class ShardStore:
 
     def _check(self) -> None:
         if self._failure is not None:
-            raise self._failure
+            raise self._failure.with_traceback(None)
 
     def _count(self, indexes: list[int]) -> None:
         size = self._plan.shard_count
@@ -162,15 +174,16 @@ class ShardStore:
                     self._start(shard)
 
     def _start(self, shard: int) -> None:
-        if shard not in self._tasks and self._failure is None:
+        if shard not in self._tasks and self._failure is None and not self._closed:
             task = asyncio.create_task(self._publish(shard), name=f"crawler-shard-{shard}")
             self._tasks[shard] = task
             task.add_done_callback(lambda done: self._ended(shard, done))
 
     def _ended(self, shard: int, task: asyncio.Task[None]) -> None:
         del self._tasks[shard]
-        if not task.cancelled():
-            self._failure = self._failure or task.exception()
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, StoreStopped):  # what is stopped waits in the spool
+            self._failure = self._failure or error
 
     async def _all_published(self) -> None:
         while self._tasks:
@@ -184,6 +197,10 @@ class ShardStore:
         async with self._building:
             if self._pending.get(shard):
                 return  # one of its targets is being done again: in the end it is published
+            ended = await self._shelf.ended(first, last)
+            if ended < (size if shard not in self._published else 1) and not self._finishing:
+                self._counts[shard] = ended
+                return
             limit = self._spool.size_of(shard)
             built = await self._build(shard, first, last)
         if built.lost:
@@ -211,7 +228,7 @@ class ShardStore:
         rows = self._shelf.slice(first, last, self._by_key)
         order = Order(
             self._form, shard, self._plan, rows, self._spool.path(shard), old if old and old.exists() else None,
-            self._staging, kept, None if kept else self._columns(),
+            self._staging, kept, None if kept else self._columns(), self._by_key,
         )  # fmt: skip
         built = await self._builder.build(order)
         if old is not None:
@@ -237,19 +254,12 @@ class ShardStore:
             return
         found = await self._in_thread(self._place.names)
         shards = sorted(shard for name in found if (shard := shard_of_stats(name)) is not None)
-        for shard in shards:
-            name = f"{shard_name(shard)}.parquet"
-            told, rows = await self._in_thread(partial(self._told, name))
-            await self._shelf.adopt(shard, told, rows)
-            self._place.release(name)
+        if shards:
+            from crawler.store.adopt import Adopted
 
-    # In a thread.
-
-    def _told(self, name: str) -> tuple[Mapping[str, Any], Iterator[Settled]]:
-        """What the table of a published shard says."""
-        from crawler.store.adopt import table_of
-
-        return table_of(self._place.fetch(name), self._plan.shard_count)
+            adopted = Adopted(self._place, self._plan.shard_count, shards)
+            await self._shelf.adopt(adopted)
+            await self._shelf.keep(_KEPT, adopted.kept)
 
     # In the store's thread.
 
@@ -264,6 +274,8 @@ class ShardStore:
     def _close(self) -> None:
         self._spool.close()
         shutil.rmtree(self._place.staging, ignore_errors=True)
+        with suppress(OSError):
+            self._place.staging.parent.rmdir()  # if nothing else is in it, as with a journal elsewhere
 
     def _write(self, pictures: list[Picture]) -> list[Receipt]:
         with disk_errors(self._home):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from io import FileIO
 from pathlib import Path
 
@@ -17,7 +17,7 @@ _OPEN = 64
 class Spool:
     """Files that only grow. What a killed run left behind and no journal knows is a gap, gone with the file.
 
-    All calls from one thread, but for `path`, `size` and `first`.
+    All calls from one thread, but for `path`, `size`, `shards` and `first`.
 
     Attributes:
         size: bytes that wait, of all shards.
@@ -37,6 +37,16 @@ class Spool:
 
     def size_of(self, shard: int) -> int:
         return self._sizes.get(shard, 0)
+
+    def shards(self) -> list[int]:
+        """Those of which something waits."""
+        return list(self._sizes)
+
+    def keep(self, shards: Container[int]) -> None:
+        """Remove what a killed run left behind of other shards."""
+        for shard in self.shards():
+            if shard not in shards:
+                self.remove(shard)
 
     @property
     def first(self) -> int | None:

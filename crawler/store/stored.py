@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from crawler.disk import disk_errors
+from crawler.errors import StoreError
 from crawler.model import Record
 from crawler.store.places import LocalPlace, Place, RemotePlace
 from crawler.store.shard_names import sample_key, shard_name
@@ -22,6 +24,10 @@ class Stored(Protocol):
 
     def read(self, record: Record) -> Sequence[Bytes]:
         """A picture and its companions, in order."""
+        ...
+
+    def remove(self, records: Iterable[Record]) -> None:
+        """Take pictures away whose records are given up, if they have files of their own."""
         ...
 
     def close(self) -> None: ...
@@ -44,6 +50,12 @@ class StoredFiles:
         except OSError as error:
             return f"cannot be read: {error.strerror or error}"
 
+    def remove(self, records: Iterable[Record]) -> None:
+        with disk_errors(self._folder):
+            for record in records:
+                for name in record.files:
+                    (self._folder / name).unlink(missing_ok=True)
+
     def close(self) -> None:
         return None
 
@@ -59,8 +71,11 @@ class RemoteFiles:
             found if (found := self._place.read(name)) is not None else "there is no such file" for name in record.files
         ]
 
+    def remove(self, records: Iterable[Record]) -> None:
+        self._place.remove(name for record in records for name in record.files)
+
     def close(self) -> None:
-        return None
+        self._place.close()
 
 
 class StoredShards:
@@ -86,17 +101,26 @@ class StoredShards:
         found = self._old.read(record, key) if self._old is not None else None
         return found or [self._why or "it is not in its shard"] * len(record.files)
 
+    def remove(self, records: Iterable[Record]) -> None:
+        return None
+
     def _open(self, shard: int) -> None:
-        self.close()
+        self._release()
         self._shard = shard
         try:
             self._old, self._why = open_old(self._form, self._place, shard), ""
+        except StoreError:
+            raise
         except Exception as error:  # whatever a damaged file makes of its readers
             self._why = f"its shard cannot be read: {error}"
         if self._old is None:
             self._why = self._why or "its shard is not there"
 
     def close(self) -> None:
+        self._release()
+        self._place.close()
+
+    def _release(self) -> None:
         if self._old is not None:
             self._old.close()
             self._old = None

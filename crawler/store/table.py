@@ -93,7 +93,7 @@ def _facts(one: Settled, key: str) -> dict[str, Any]:
     """The values of the columns that every shard has."""
     record = one.record
     found: dict[str, Any] = {
-        "url": one.url, "key": key, "status": status_of(one), "error_message": error_of(one), "index": one.index,
+        "url": one.url, "key": key or None, "status": status_of(one), "error_message": error_of(one), "index": one.index,
         "reason": one.reason or None, "http_status": one.status, "attempts": one.attempts, "seconds": one.seconds,
         "ended_at": one.ended_at, "origin": one.origin or None, "same_as": one.same_as, "final_url": one.final_url or None,
     }  # fmt: skip

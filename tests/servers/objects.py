@@ -41,7 +41,7 @@ class Fault:
         swallow: it is served, and the connection ends without an answer.
         short: so many bytes of the answer are sent, then the connection ends; -1 is off.
         wait: seconds before anything else.
-        hold: wait until `Objects.release`, or for the limit of all waits.
+        hold: before anything else, or with `swallow` when it is served, wait until `Objects.release`.
     """
 
     status: int = 0
@@ -230,9 +230,10 @@ class _Handler(BaseHTTPRequestHandler):
         asked = Asked(self.command, bucket, unquote(key), parts.query, size, time.monotonic())
         objects.entries.append(asked)
         fault = objects.rule(asked) or Fault()
-        if (fault.wait and objects.ended.wait(fault.wait)) or (fault.hold and not released.wait(LIMIT)):
-            self.close_connection = True
-            return
+        if fault.wait:
+            objects.ended.wait(fault.wait)
+        if fault.hold and not fault.swallow:
+            released.wait(LIMIT)
         if self.headers.get("Expect", "").lower() == "100-continue":
             self.send_response_only(HTTPStatus.CONTINUE)
             self.end_headers()
@@ -249,6 +250,8 @@ class _Handler(BaseHTTPRequestHandler):
             return
         status, headers, answer = self._ask_moto(body)
         if fault.swallow or self.server.ended:
+            if fault.hold:
+                released.wait(LIMIT)
             self.close_connection = True
         else:
             self._answer(status, headers, answer, fault.short)
