@@ -116,8 +116,10 @@ def _extra(told: Mapping[str, Any]) -> Extra:
 def _more(record: Record | None, extra: Extra) -> str | None:
     """What few targets have, as JSON."""
     told: dict[str, Any] = {}
-    if extra is not NO_EXTRA and (given := {name: value for name, value in asdict(extra).items() if value}):
-        told["extra"] = given
+    if extra is not NO_EXTRA:
+        given = {"key": extra.key or None, "caption": extra.caption, "kept": dict(extra.kept) or None}
+        if given := {name: value for name, value in given.items() if value is not None}:
+            told["extra"] = given
     if record is None:
         return json.dumps(told) if told else None
     if record.notes:

@@ -7,8 +7,9 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
 from crawler.children import close_spare_ends, no_interrupt, obey_parent, worker_context
-from crawler.errors import StoreError
+from crawler.errors import CrawlerError, StoreError
 from crawler.store.build import Built, Order, build
+from crawler.store.shard_names import shard_name
 
 _TRIES = 3
 
@@ -31,8 +32,15 @@ class Builder:
                 return await asyncio.wrap_future(future)
             except BrokenProcessPool:
                 await self.close()
+            except CrawlerError:
+                raise
+            except Exception as error:
+                raise StoreError(
+                    f"shard {shard_name(order.shard)} cannot be made: {type(error).__name__}: {error}; what it is made of is "
+                    "kept. Please report it"
+                ) from error
         raise StoreError(
-            f"the process that makes shards ended {_TRIES} times while it made shard {order.shard}: is memory short? "
+            f"the process that makes shards ended {_TRIES} times while it made shard {shard_name(order.shard)}: is memory short? "
             "Run the same command again, it goes on where it was"
         )
 

@@ -145,8 +145,8 @@ class ShardStore:
 
     async def finish(self, total: int | None) -> None:
         self._pending.clear()  # everything that was put has been settled
-        self._finishing = True
         await self._all_published()
+        self._finishing = True
         for shard in await self._shelf.unfinished(self._plan.shard_count, total):
             self._start(shard)
         await self._all_published()

@@ -101,9 +101,7 @@ class Objects:
     def ask(self, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
         connection = http.client.HTTPConnection(LOOPBACK, self.moto, timeout=LIMIT)
         with contextlib.closing(connection):
-            authorization = (
-                f"AWS4-HMAC-SHA256 Credential={KEY_ID}/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0"
-            )
+            authorization = f"AWS4-HMAC-SHA256 Credential={KEY_ID}/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0"
             connection.request(method, path, body, {"Authorization": authorization})
             answer = connection.getresponse()
             return answer.status, answer.read()
@@ -291,7 +289,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 def _refusal(status: int) -> bytes:
     code = _CODES.get(status, "InternalError")
-    return f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>told to fail with {status}</Message></Error>".encode()
+    return (
+        f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>told to fail with {status}</Message></Error>".encode()
+    )
 
 
 @contextlib.contextmanager
