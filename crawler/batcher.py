@@ -19,13 +19,18 @@ class Batcher(Generic[Item, Result]):
     """Runs `work(items)` in a thread of its own and hands each item its result.
 
     Args:
-        work: takes items in order of `do`, returns one result for each; an exception goes to every item of the batch.
+        work: takes items in order of `do`, returns one result for each, or an exception; one that is raised goes to every
+            item of the batch.
         most: items in a batch at most.
         linger: seconds to rest after a batch, so that the next one is larger; closing and `call` cut it short.
     """
 
     def __init__(
-        self, name: str, work: Callable[[list[Item]], Sequence[Result]], most: int = 256, linger: float = 0.0
+        self,
+        name: str,
+        work: Callable[[list[Item]], Sequence[Result | BaseException]],
+        most: int = 256,
+        linger: float = 0.0,
     ) -> None:
         self._work = work
         self._most = most
@@ -112,7 +117,11 @@ class Batcher(Generic[Item, Result]):
             if error is not None:
                 future.set_exception(error)
             elif results is not None:
-                future.set_result(results[at])
+                found = results[at]
+                if isinstance(found, BaseException):
+                    future.set_exception(found)
+                else:
+                    future.set_result(found)
 
 
 def _once(function: Callable[[], Any]) -> list[Any]:

@@ -135,7 +135,9 @@ class Pipeline:
 
     async def _feed_all(self) -> None:
         async for targets in self._source.batches():
-            while not self._store.has_room(targets[0].index) and (self._under_way() or self._store.busy):
+            while not self._store.has_room(targets[0].index, self._under_way()) and (
+                self._under_way() or self._store.busy
+            ):
                 await self._clock.sleep(_LOOK_AGAIN)
             settled = {target.index for target in await self._journal.settled(targets)}
             self.skipped += len(settled)
@@ -144,9 +146,9 @@ class Pipeline:
             for target in fresh:
                 await self._admit(target, past.get(target.index, NO_PAST))
 
-    def _under_way(self) -> bool:
-        """Some target has not ended: what the store waits for can still come."""
-        return bool(self._frontier.waiting() or self.fetching or self.processing or self.storing)
+    def _under_way(self) -> int:
+        """Targets that have not ended: what the store waits for can still come."""
+        return self._frontier.waiting() + self.fetching + self.processing + self.storing
 
     async def _admit(self, target: Target, past: Past) -> None:
         at = f"{target.origin}: " if target.origin else ""

@@ -143,8 +143,11 @@ class Store(Protocol):
         """The run is being stopped: what a store out of reach would have to be waited for is left to the next run."""
         ...
 
-    def has_room(self, index: int) -> bool:
+    def has_room(self, index: int, under_way: int) -> bool:
         """False while so much waits for being published that the input should not be read on, from this target.
+
+        Args:
+            under_way: targets that will come before it.
 
         Raises:
             StoreError: something could not be published; the run must end.

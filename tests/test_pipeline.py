@@ -108,7 +108,7 @@ class Parts:
     def stop(self) -> None:
         return None
 
-    def has_room(self, index: int) -> bool:
+    def has_room(self, index: int, under_way: int) -> bool:
         return True
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gc
 import io
 import itertools
@@ -15,14 +16,17 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pyarrow.parquet as pq
 import pytest
 import s3fs
+from botocore.loaders import JSONFileLoader  # type: ignore[import-untyped]
 
 from crawler import Crawler, Settings, Summary, crawl
 from crawler.errors import CrawlerError, JournalError, SettingsChanged, SettingsError, StoreError
@@ -49,6 +53,14 @@ _numbers = itertools.count()
 def soak(*values: object) -> Any:
     """Values of a test that are for the long run only: others like them are looked at in the short one."""
     return pytest.param(*values, marks=pytest.mark.soak)
+
+
+_load_file = JSONFileLoader.load_file
+
+
+@functools.cache
+def _loaded(path: str) -> Any:
+    return _load_file(JSONFileLoader(), path)
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +93,9 @@ def store(moto: Objects, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Obj
     monkeypatch.setattr(s3fs.S3FileSystem, "retries", 1)
     monkeypatch.setattr(places, "_FIRST_DELAY", 0.02)
     monkeypatch.setattr(stored, "_PATIENCE", 0.1)
+    monkeypatch.setattr(
+        JSONFileLoader, "load_file", lambda self, path: _loaded(path)
+    )  # what S3 is: megabytes, read for every client
     return moto
 
 
@@ -275,8 +290,6 @@ def test_other_stores_take_whole_files_too(
     folder = f"/{tmp_path.name}" if scheme == "memory" else f"{tmp_path}/new/pictures"
     address = f"{scheme}://{folder}"
     crawled(urls, address, format)  # BUG 12
-    import fsspec
-
     system, root = fsspec.core.url_to_fs(address)
     found = {name.removeprefix(root).lstrip("/"): system.cat_file(name) for name in system.find(root)}
     assert {name: told(name, data) for name, data in found.items()} == whole
@@ -345,13 +358,15 @@ def test_a_store_that_is_away_for_a_while_pauses_the_run(
         going.set()
         return Fault(cut=0)
 
-    import threading
+    def end_soon() -> None:
+        going.wait(20)
+        store.down()
 
     going, back = threading.Event(), Back()
     store.rule = goes
     logger = logging.getLogger("crawler.outputs")
     logger.addHandler(back)
-    down = threading.Thread(target=lambda: going.wait(20) and store.down(), name="test")
+    down = threading.Thread(target=end_soon, name="test")
     down.start()
     try:
         assert counts(crawled(urls, address, format)) == (COUNT - 1, 0, 1)
@@ -675,8 +690,8 @@ def test_credentials_are_nowhere(store: Objects, prefix: str, address: str, urls
     store.mend()
     assert (done.code, again.code) == (1, 1)
     kept = [path.read_bytes() for path in home_for(address).parent.rglob("*") if path.is_file()]
-    for text in (done.err, done.out, again.err, again.out, *store.tree(prefix).values(), *kept):
-        data = text if isinstance(text, bytes) else text.encode()
+    said = "".join((done.err, done.out, again.err, again.out)).encode()
+    for data in (said, *store.tree(prefix).values(), *kept):
         assert SECRET.encode() not in data
         assert KEY_ID.encode() not in data
 
@@ -836,6 +851,7 @@ def kill_at(store: Objects, call: list[object], fault: Fault, method: str, key: 
     store.entries.clear()
     with started(*call) as run:
         wait_until(lambda: len(seen) >= nth or run.process.poll() is not None, "the request")
+        assert run.process.poll() is None, run.err.read_text()
         if fault.swallow:
             wait_until(
                 lambda: seen[nth - 1].key.partition("/")[2] in store.names(seen[0].key.partition("/")[0]), "its object"

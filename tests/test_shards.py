@@ -424,27 +424,27 @@ def test_variants_have_a_column_each(site: Validators, tmp_path: Path) -> None:
     run(urls(site, 1), output, "parquet", variant=("thumb:8:cover:webp",))
     (cell,) = column(output, "thumb")
     assert Image.open(BytesIO(cell["bytes"])).format == "WEBP"
-    assert cell["path"] == "000000.thumb.webp"  # BUG 7
+    assert cell["path"] == "000000.thumb.webp"
     assert faults(output) == []
 
 
 def test_frames_that_a_table_has_no_place_for_are_refused_or_kept(site: Validators, tmp_path: Path) -> None:
     pages(site)["/a.gif"] = Page(painted.gif(20, 20, frames=3), "image/gif")
     output = tmp_path / "out"
-    with contextlib.suppress(SettingsError):  # BUG 4
+    with contextlib.suppress(SettingsError):
         run([site.url("a.gif")], output, "parquet", frames="all")
         assert faults(output) == []
 
 
 @pytest.mark.parametrize("name", ["url", "jpg", "index", "sha256", "caption"])
 def test_a_variant_cannot_take_the_name_of_another_column(site: Validators, tmp_path: Path, name: str) -> None:
-    with pytest.raises(SettingsError, match="variant"):  # BUG 5
+    with pytest.raises(SettingsError, match="variant"):
         run(urls(site, 1), tmp_path / "out", "parquet", variant=(f"{name}:8",))
 
 
 def test_a_kept_column_and_a_variant_of_one_name_do_not_lose_either(site: Validators, tmp_path: Path) -> None:
     rows, output = rows_of(site, tmp_path / "list.jsonl", thumb=["a"]), tmp_path / "out"
-    with contextlib.suppress(SettingsError):  # BUG 6
+    with contextlib.suppress(SettingsError):
         run([rows], output, "parquet", keep_columns="thumb", variant=("thumb:8",))
         assert ["a"] in table(output).to_pydict().values()
 
@@ -509,7 +509,7 @@ def test_own_keys_outlive_the_journal(site: Validators, tmp_path: Path, form: st
 def test_keys_go_together_with_numbers_that_json_has_not(site: Validators, tmp_path: Path, odd: float) -> None:
     rows = parquet_of(site, tmp_path / "list.parquet", k=pa.array(["b", "a"]), f=pa.array([odd, 1.0]))
     output = tmp_path / "out"
-    assert counts(run([rows], output, key_column="k", keep_columns="f")) == (2, 0, 0)  # BUG 3
+    assert counts(run([rows], output, key_column="k", keep_columns="f")) == (2, 0, 0)
     assert column(output, "key") == ["a", "b"]
     assert [str(one) for one in column(output, "f")] == ["1.0", str(odd)]
 
@@ -518,7 +518,7 @@ def test_the_key_of_a_bad_row_is_nobody_elses(site: Validators, tmp_path: Path) 
     rows, output = rows_of(site, tmp_path / "list.jsonl", k=["000001", "bad.key", "c"]), tmp_path / "out"
     assert counts(run([rows], output, key_column="k")) == (2, 0, 1)
     keys = column(output, "key")
-    assert len(set(keys)) == len(keys)  # BUG 20
+    assert len(set(keys)) == len(keys)
 
 
 def test_captions_of_all_kinds_come_out_as_they_went_in(site: Validators, tmp_path: Path) -> None:
@@ -533,7 +533,7 @@ def test_captions_of_all_kinds_come_out_as_they_went_in(site: Validators, tmp_pa
         assert told == caption
         assert inside[f"00000{index}.txt"].decode() == (caption or "")
         if index < 7:
-            assert caption == captions[index]  # BUG 25
+            assert caption == captions[index]
 
 
 NOON = datetime.datetime(2024, 2, 29, 12, 30, 15, 123456)
@@ -587,14 +587,14 @@ def test_a_kept_column_has_its_type_and_its_values(kept: tuple[pa.Table, pa.Tabl
 def test_types_are_those_of_the_first_rows_and_the_rest_is_exact_in_json(site: Validators, tmp_path: Path) -> None:
     rows = parquet_of(site, tmp_path / "a.parquet", n=pa.array([None, 1, 2], pa.int32()))
     more = tmp_path / "b.jsonl"
-    given: list[Any] = ["x", 2**40, 7]
+    given: list[Any] = ["x", 2**40, 7, 1.5]
     more.write_text("".join(f"{json.dumps({'url': site.url(f'{n + 3}.jpg'), 'n': v})}\n" for n, v in enumerate(given)))
     output = tmp_path / "out"
     run([rows, more], output, keep_columns="n", shard_count=2)
-    assert {table(output, n).schema.field("n").type for n in range(3)} == {pa.int32()}
-    assert column(output, "n") == [None, 1, 2, None, None, 7]
+    assert {table(output, n).schema.field("n").type for n in range(4)} == {pa.int32()}
+    assert column(output, "n") == [None, 1, 2, None, None, 7, None]  # BUG 28
     told = [
-        json.loads(data)["n"] for s in range(3) for n, data in members(output / f"{s:05d}.tar").items() if "json" in n
+        json.loads(data)["n"] for s in range(4) for n, data in members(output / f"{s:05d}.tar").items() if "json" in n
     ]
     assert told == [None, 1, 2, *given]
 
@@ -698,7 +698,7 @@ def test_a_small_spool_pauses_the_input_and_the_run_ends(site: Validators, tmp_p
     asyncio.run(watched(sampled))
     check(output, 40, "webdataset", shard_count)
     if shard_count == 8:
-        assert most < 7_000_000, "a shard, what was under way, and the cap"  # BUG 26
+        assert most < 7_000_000, "a shard, what was under way, and the cap"
 
 
 def spooled(output: Path) -> int:
@@ -813,7 +813,7 @@ def test_no_shard_is_published_before_all_of_it_has_ended(site: Validators, tmp_
         stop_after(4, urls(site), output, shard_count=10, refresh=True)
     else:
         run(urls(site), output, shard_count=10, retry_missed="all")
-    assert names(output) == []  # BUG 13
+    assert names(output) == []
     holds(site, version, *range(7, 12))
     run(urls(site), output, shard_count=10)
     check(output, 12, "webdataset", 10)
@@ -823,10 +823,23 @@ async def test_a_run_that_is_aborted_leaves_nothing_behind(site: Validators, tmp
     for count in (4, 7, 8):
         output = tmp_path / f"{count}"
         given = settings(urls(site), output, concurrency=1)
-        await watched(partial(leave_after, count, given, True))  # BUG 17
+        await watched(partial(leave_after, count, given, True))
         assert counts(await crawl(given))[0] <= 12
         assert sorted(path.name for path in output.glob("*.tar")) == [f"{key}.tar" for key in KEYS]
         assert list((output / ".crawler/spool").glob("*")) == []
+
+
+async def test_a_run_left_while_a_shard_is_written_leaves_no_process(
+    site: Validators, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()  # the process that makes shards is looked at here
+    holds(site, HANGING, 11)
+    given = settings(urls(site), tmp_path / "out", shard_count=1)
+    await watched(partial(leave_after, 8, given, True))
+    holds(site, version, 11)
+    assert (await watched(partial(crawl, given))).ended == "finished"
+    assert len(list((tmp_path / "out").glob("*.tar"))) == 12
+    assert list((tmp_path / "out/.crawler").glob("*/*")) == []
 
 
 def test_two_runs_cannot_write_one_output(site: Validators, tmp_path: Path) -> None:
@@ -841,7 +854,7 @@ def test_two_runs_cannot_write_one_output(site: Validators, tmp_path: Path) -> N
     check(output, 12, "webdataset")
     apart = [settings(urls(site), tmp_path / "b", state=str(tmp_path / name)) for name in ("s1", "s2")]
     ended = asyncio.run(both(*apart))
-    assert all(isinstance(one, Summary | RunLocked) for one in ended), ended  # BUG 24
+    assert all(isinstance(one, Summary | RunLocked) for one in ended), ended
     assert sorted(column(tmp_path / "b", "index")) == list(range(12))
 
 
@@ -928,7 +941,7 @@ def test_what_comes_late_into_a_broken_shard_says_so(
     output = tmp_path / "out"
     run(urls(site, 6), output, form)
     break_it(output / ("00001.tar" if form == "webdataset" else "00001.parquet"))
-    with pytest.raises(StoreError):  # BUG 12
+    with pytest.raises(StoreError):
         run(urls(site, 8), output, form)
     repair(output)
     run(urls(site, 8), output, form)
@@ -944,7 +957,7 @@ def test_an_error_nobody_thought_of_ends_the_run(
 
     with monkeypatch.context() as patch:
         patch.setattr("crawler.store.table_file.TableFile.add", fail)
-        with pytest.raises((CrawlerError, ValueError), match="nobody thought of this"):  # BUG 1
+        with pytest.raises((CrawlerError, ValueError), match="nobody thought of this"):
             run(urls(site), tmp_path / "out", form)
     run(urls(site), tmp_path / "out", form)
     check(tmp_path / "out", 12, form)
@@ -971,7 +984,7 @@ def test_a_lost_spool_is_fetched_again(site: Validators, tmp_path: Path) -> None
     waiting(site, output)
     shutil.rmtree(output / ".crawler/spool")
     assert len(faults(output)) == 9
-    run_again_and_again(site, output)  # BUG 16
+    run_again_and_again(site, output)
     check(output, 12, "webdataset")
 
 
@@ -982,7 +995,7 @@ def test_a_spool_that_was_cut_off_publishes_nothing_wrong(site: Validators, tmp_
     os.truncate(output / ".crawler/spool/00000.spool", size)
     assert {fault.record.index for fault in faults(output)} <= {1, 2, 3}
     run_again_and_again(site, output)
-    check(output, 12, "webdataset")  # BUG 14
+    check(output, 12, "webdataset")
 
 
 def test_damage_in_the_spool_is_found_and_mended(site: Validators, tmp_path: Path) -> None:
@@ -999,7 +1012,7 @@ def test_what_a_killed_run_left_in_the_spool_for_a_whole_shard_goes(site: Valida
     run(urls(site), output)
     (output / ".crawler/spool/00001.spool").write_bytes(b"what no journal knows")
     run(urls(site), output)
-    check(output, 12, "webdataset")  # BUG 9
+    check(output, 12, "webdataset")
 
 
 @every_format
@@ -1037,7 +1050,7 @@ def test_without_its_journal_a_broken_table_is_not_written_over(
     break_it(output / "00001.parquet")
     before = stamps(output)
     for _ in range(2):
-        with pytest.raises(StoreError, match="cannot be read"):  # BUG 10, BUG 11
+        with pytest.raises(StoreError, match="cannot be read"):
             run(urls(site), output)
         assert stamps(output) == before
 
@@ -1047,7 +1060,20 @@ def test_kept_columns_have_one_type_even_without_the_journal(site: Validators, t
     run([rows_of(site, tmp_path / "list.jsonl", n=[1, 2, 3, 4])], output, keep_columns="n")
     shutil.rmtree(output / ".crawler")
     run([rows_of(site, tmp_path / "list.jsonl", n=[1, 2, 3, 4, "x"])], output, keep_columns="n")
-    assert {table(output, n).schema.field("n").type for n in range(2)} == {pa.int64()}  # BUG 18
+    assert {table(output, n).schema.field("n").type for n in range(2)} == {pa.int64()}
+
+
+def test_a_shard_written_anew_without_the_journal_keeps_the_other_samples(site: Validators, tmp_path: Path) -> None:
+    odd: list[Any] = [1, "x", 2**80, {"a": 1}, [1], True]
+    rows, output = rows_of(site, tmp_path / "list.jsonl", n=odd, text=odd[::-1]), tmp_path / "out"
+    given: dict[str, Any] = {"keep_columns": "n", "caption_column": "text", "shard_count": 10}
+    run([rows], output, **given)
+    before = members(output / "00000.tar")
+    shutil.rmtree(output / ".crawler")
+    holds(site, partial(version, told="new"), 0)
+    assert counts(run([rows], output, refresh=True, **given)) == (1, 5, 0)
+    after = members(output / "00000.tar")
+    assert {name[:6] for name in before if before[name] != after[name]} == {"000000"}  # BUG 29
 
 
 def test_a_folder_where_a_shard_belongs_is_said_and_survived(site: Validators, tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def files_of(source: str, chosen: str = "auto") -> list[str]:
     """
     if source == STDIN:
         return [source]
-    if is_remote(source):
+    if is_remote(source) and chosen != "run":
         return _remote_files(source, chosen)
     path = Path(source)
     try:
@@ -91,7 +91,7 @@ def files_of(source: str, chosen: str = "auto") -> list[str]:
     except (OSError, ValueError) as error:
         raise InputMissing(f"{source[:100]}: cannot be a list: {getattr(error, 'strerror', None) or error}") from None
     if chosen == "run":
-        return [source]
+        return [source]  # whoever opens it says what it is
     if path.is_dir():
         return _in_folder(source, chosen)
     if not path.exists() and has_magic(source):

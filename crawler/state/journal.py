@@ -317,7 +317,11 @@ class FolderJournal:
 
     def _check_output(self) -> None:
         before = self._fact("output")
-        if before not in (None, self._output) and self._home != self._folder / FOLDER:
+        if (
+            before is not None
+            and before.rstrip("/") != self._output.rstrip("/")
+            and self._home != self._folder / FOLDER
+        ):
             raise SettingsChanged(
                 f"{self._home}: is the journal of {before}, not of {self._output}; give another --state, or that output"
             )

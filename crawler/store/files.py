@@ -93,7 +93,7 @@ class FileStore:
     def stop(self) -> None:
         return None
 
-    def has_room(self, index: int) -> bool:
+    def has_room(self, index: int, under_way: int) -> bool:
         return True
 
     @property
@@ -135,14 +135,16 @@ class FileStore:
             self._temporary.mkdir(parents=True)
             return Intents(self._home / INTENTS)
 
-    def _write(self, items: list[_Item]) -> list[Receipt]:
+    def _write(self, items: list[_Item]) -> Sequence[Receipt | BaseException]:
         assert self._intents is not None
         with disk_errors(self._folder):
             named = [(picture, self._name(picture, instead_of)) for picture, instead_of in items]
             fresh: dict[str, NewFile] = {}
             receipts = [self._assign(picture, name, fresh) for picture, name in named]
-            self._move(fresh)
-        return receipts
+            failed = self._move(fresh)
+        if not failed:
+            return receipts
+        return [_error_of(receipt, failed) or receipt for receipt in receipts]
 
     def _reserve(self, index: int, names: Sequence[str]) -> None:
         with disk_errors(self._folder):
@@ -231,8 +233,8 @@ class FileStore:
             for name in names:
                 (self._folder / name).unlink(missing_ok=True)
 
-    def _move(self, fresh: Mapping[str, NewFile]) -> None:
-        """Write files and give them their names, which are announced in between."""
+    def _move(self, fresh: Mapping[str, NewFile]) -> Mapping[str, BaseException]:
+        """Write files and give them their names, which are announced in between. Returns what failed, by name."""
         written = [self._write_temporary(file) for file in fresh.values()]
         self._announce({name: file.target for name, file in fresh.items()})
         for temporary, name in zip(written, fresh, strict=True):
@@ -240,6 +242,7 @@ class FileStore:
         if self._durable:
             for parent in {(self._folder / name).parent for name in fresh}:
                 _flush_folder(parent)
+        return {}
 
     def _make_parent(self, name: str) -> None:
         path = self._folder / name
@@ -254,6 +257,11 @@ class FileStore:
             if self._durable:
                 os.fsync(file.fileno())
         return path
+
+
+def _error_of(receipt: Receipt, failed: Mapping[str, BaseException]) -> BaseException | None:
+    names = (receipt.file_name, *(one.file_name for one in receipt.companions))
+    return next((failed[name] for name in names if name in failed), None)
 
 
 def _digest(picture: Picture) -> bytes:

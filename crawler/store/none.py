@@ -19,7 +19,7 @@ class NullStore:
     def stop(self) -> None:
         return None
 
-    def has_room(self, index: int) -> bool:
+    def has_room(self, index: int, under_way: int) -> bool:
         return True
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
@@ -145,6 +145,8 @@ class RemotePlace:
 
     def check(self) -> None:
         """Find out now whether it can be written, by writing an empty file and removing it."""
+        if not self._atomic:
+            self._try("make the folder", lambda: self.system.makedirs(self._root, exist_ok=True), patience=0.0)
         self._try("write", lambda: self._probe(f"{self._root}/.crawler-{self._mark}"), patience=0.0)
 
     def _probe(self, path: str) -> None:
@@ -174,17 +176,15 @@ class RemotePlace:
         self.system.put_file(str(path), temporary)
         self.system.mv(temporary, whole)
 
-    def write(self, files: Mapping[str, bytes]) -> None:
-        """Small files, several at a time."""
-        if self._atomic:
-            whole = {f"{self._root}/{name}": data for name, data in files.items()}
-            self._try(f"upload {len(files)} files", lambda: self.system.pipe(whole))
-            return
-        for name, data in files.items():
-            self._try(f"upload {name}", lambda name=name, data=data: self._write(name, data))  # type: ignore[misc]
+    def write(self, name: str, data: bytes) -> None:
+        """A small file."""
+        self._try(f"upload {name}", lambda: self._write(name, data))
 
     def _write(self, name: str, data: bytes) -> None:
         whole = f"{self._root}/{name}"
+        if self._atomic:
+            self.system.pipe_file(whole, data)
+            return
         self.system.makedirs(whole.rpartition("/")[0], exist_ok=True)
         temporary = f"{whole.rpartition('/')[0]}/.{name.rpartition('/')[2]}.part"
         self.system.pipe_file(temporary, data)
@@ -241,12 +241,14 @@ class RemotePlace:
         """Again and again, at growing distances, while the store fails in a way that can pass."""
         limit = self._patience if patience is None else patience
         delay, began = _FIRST_DELAY, 0.0
+        found: Value | None = None
         while True:
             try:
                 found = function()
+                break
             except Exception as error:  # whatever the library behind the scheme says
                 if missing_ok and isinstance(error, FileNotFoundError):
-                    return None
+                    break
                 now = time.monotonic()
                 began = began or now
                 if self._stopped.is_set() and not isinstance(error, _PERMANENT):
@@ -257,10 +259,9 @@ class RemotePlace:
                     self._say(f"{self._shown}: cannot {what} ({_told(error)}); trying again for {limit:g} s")
                 self._stopped.wait(delay)
                 delay = min(delay * 2, _LONGEST_DELAY)
-            else:
-                if began and self._changed(failing=False):
-                    self._say(f"{self._shown}: works again after {time.monotonic() - began:.0f} s")
-                return found
+        if began and self._changed(failing=False):
+            self._say(f"{self._shown}: works again after {time.monotonic() - began:.0f} s")
+        return found
 
     def _changed(self, failing: bool) -> bool:
         """Note how it goes. True if that is news: of several files that wait for the same store one tells."""

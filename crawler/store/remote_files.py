@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from crawler.store.files import FileStore, NewFile
@@ -22,7 +24,7 @@ class RemoteFileStore(FileStore):
     ) -> None:
         super().__init__(home, template, home=home, sidecar=sidecar)
         self._remote = place
-        self._uploads = uploads
+        self._threads = ThreadPoolExecutor(uploads, "crawler-upload")
         self._metadata = metadata
         self._finished = False
         self._uploaded: dict[str, int] = {}
@@ -33,6 +35,7 @@ class RemoteFileStore(FileStore):
         if not self._finished:
             self._remote.stop()
         await super().__aexit__()
+        await asyncio.to_thread(self._threads.shutdown)
 
     def stop(self) -> None:
         self._remote.stop()
@@ -42,10 +45,15 @@ class RemoteFileStore(FileStore):
         self._finished = True
 
     def ended(self, settled: bool) -> None:
-        if settled:
-            self._upload_metadata()
-        super().ended(settled)
-        self._remote.close()
+        try:
+            if settled:
+                self._upload_metadata()
+        except BaseException:
+            settled = False
+            raise
+        finally:
+            super().ended(settled)
+            self._remote.close()
 
     def _upload_metadata(self) -> None:
         """Bring the metadata to where the pictures are, if it has changed since."""
@@ -64,11 +72,10 @@ class RemoteFileStore(FileStore):
     def _remove(self, names: Iterable[str]) -> None:
         self._remote.remove(names)
 
-    def _move(self, fresh: Mapping[str, NewFile]) -> None:
+    def _move(self, fresh: Mapping[str, NewFile]) -> Mapping[str, BaseException]:
         self._announce({name: file.target for name, file in fresh.items()})
-        items = list(fresh.items())
-        for at in range(0, len(items), self._uploads):
-            self._remote.write({name: file.data for name, file in items[at : at + self._uploads]})
+        uploads = {name: self._threads.submit(self._remote.write, name, file.data) for name, file in fresh.items()}
+        return {name: error for name, upload in uploads.items() if (error := upload.exception()) is not None}
 
     def _make_parent(self, name: str) -> None:
         return None

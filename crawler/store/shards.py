@@ -33,6 +33,7 @@ from crawler.store.stored import old_name
 
 _BATCH = 32
 _KEPT = "kept"
+_GUESSED_SIZE = 100_000  # bytes of a picture, before there is one
 
 Columns = Callable[[], tuple[Mapping[str, Any], Mapping[str, Sequence[Any]]] | None]
 """Types and first values of the kept columns; None while they are not known."""
@@ -83,6 +84,7 @@ class ShardStore:
         self._pending: dict[int, set[int]] = {}  # put and not yet in the journal, by shard
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._failure: BaseException | None = None
+        self._puts = self._bytes_put = 0
         self._closed = self._finishing = False
 
     async def __aenter__(self) -> ShardStore:
@@ -119,6 +121,8 @@ class ShardStore:
     async def put(self, picture: Picture, instead_of: str = "") -> Receipt:
         self._check()
         index = picture.target.index
+        self._puts += 1
+        self._bytes_put += len(picture.data)
         self._pending.setdefault(index // self._plan.shard_count, set()).add(index)
         return await self._batcher.do(picture)
 
@@ -129,15 +133,18 @@ class ShardStore:
     def stop(self) -> None:
         self._place.stop()
 
-    def has_room(self, index: int) -> bool:
+    def has_room(self, index: int, under_way: int) -> bool:
         self._check()
+        coming = under_way * (self._bytes_put / self._puts if self._puts else _GUESSED_SIZE)
         if self._spool.size > self._most:
             for shard in self._spool.shards():
                 if shard in self._published:  # what has come late for it
                     self._start(shard)
         first = self._spool.first
         # What completes the oldest shard is always let in: there would be no other way to empty the spool.
-        return self._spool.size <= self._most or first is None or index // self._plan.shard_count <= first
+        return self._spool.size + coming <= self._most or (
+            first is not None and index // self._plan.shard_count <= first
+        )
 
     @property
     def busy(self) -> bool:

@@ -101,8 +101,9 @@ class Objects:
     def ask(self, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
         connection = http.client.HTTPConnection(LOOPBACK, self.moto, timeout=LIMIT)
         with contextlib.closing(connection):
-            authorization = f"AWS4-HMAC-SHA256 Credential={KEY_ID}/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0"
-            connection.request(method, path, body, {"Authorization": authorization})
+            scope = f"Credential={KEY_ID}/20260101/us-east-1/s3/aws4_request"
+            signed = f"AWS4-HMAC-SHA256 {scope}, SignedHeaders=host, Signature=0"
+            connection.request(method, path, body, {"Authorization": signed})
             answer = connection.getresponse()
             return answer.status, answer.read()
 
