@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Callable, Sequence
-from datetime import date, time, timedelta
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -67,10 +67,27 @@ def fitted(values: Sequence[Any], kind: Any) -> Any:
     test = pa.types
     if not (test.is_string(kind) or test.is_integer(kind) or test.is_floating(kind) or test.is_boolean(kind)):
         values = [_restored(value, kind) for value in values]
+    elif test.is_integer(kind):  # pyarrow would cut a fraction off
+        values = [_whole_or_none(value) if isinstance(value, float) else value for value in values]
     try:
         return pa.array(values, kind)
     except (pa.ArrowException, TypeError, ValueError, OverflowError):
         return pa.array([_fit(value, kind) for value in values], kind)
+
+
+def _whole_or_none(value: float) -> int | None:
+    return int(value) if value.is_integer() else None
+
+
+def _moment(text: str, kind: Any) -> Any:
+    import pyarrow as pa
+
+    for unit in ("us", "ns"):  # the first has all years, the second all digits
+        try:
+            return pa.scalar(text).cast(pa.timestamp(unit, kind.tz)).cast(kind, safe=False).as_py()
+        except pa.ArrowException:
+            continue
+    return datetime.fromisoformat(text)  # zones with seconds, as there were once
 
 
 def _fit(value: Any, kind: Any) -> Any:
@@ -109,8 +126,7 @@ def _restored(value: Any, kind: Any) -> Any:
         if test.is_date(kind):
             return date.fromisoformat(value)
         if test.is_timestamp(kind):
-            moment = pa.scalar(value).cast(pa.timestamp("ns", kind.tz)).cast(kind, safe=False)
-            return moment.as_py()
+            return _moment(value, kind)
     except (pa.ArrowException, TypeError, ValueError, OverflowError, ArithmeticError, AttributeError):
         return None
     return value

@@ -81,11 +81,11 @@ def build(order: Order) -> Built:
                 for one in order.rows():
                     targets += 1
                     key = one.extra.key or ("" if order.by_key else sample_key(one.index, plan.shard_count))
-                    data = read(one, key) if one.record is not None else []
+                    data, told = read(one, key) if one.record is not None else ([], None)
                     if data is None:
                         lost.append(one.index)
                     elif not lost:
-                        writer.add(one, key, data)
+                        writer.add(one, key, data, told)
                         counts.add(one)
             writer.end()
         except BaseException:
@@ -115,27 +115,27 @@ def _planned(order: Order) -> tuple[Plan, str]:
 
 
 @contextmanager
-def _reading(order: Order) -> Iterator[Callable[[Settled, str], list[bytes] | None]]:
-    """Gives what reads the bytes of a stored target: from the spool, or from what was published before."""
+def _reading(order: Order) -> Iterator[Callable[[Settled, str], tuple[list[bytes] | None, bytes | None]]]:
+    """Gives what reads the bytes of a stored target, and its JSON: from the spool, or from what was published before."""
     old: OldShard | None = None
     broken = False
     spool = os.open(order.spool, os.O_RDONLY) if order.spool.exists() else None
 
-    def read(one: Settled, key: str) -> list[bytes] | None:
+    def read(one: Settled, key: str) -> tuple[list[bytes] | None, bytes | None]:
         nonlocal old, broken
         record = one.record
         assert record is not None, "only what is stored is read"
         if record.place is not None:
-            return None if spool is None else _sound(cut(spool, record), record)
+            return None if spool is None else _sound(cut(spool, record), record), None
         if order.old is None or broken:
-            return None
+            return None, None
         try:
             if old is None:
                 old = open_file(order.form, order.old)
-            return old.read(record, key)
+            return old.read(record, key), old.told(key)
         except Exception:  # whatever a damaged file makes of its readers
             broken = True
-            return None
+            return None, None
 
     try:
         yield read

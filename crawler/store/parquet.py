@@ -27,8 +27,7 @@ class ParquetShard:
         kind = PICTURE[plan.picture_column]
         self._table = TableFile(self.files[0], plan, dict.fromkeys(plan.pictures, kind), plan.row_group)
 
-    def add(self, one: Settled, key: str, data: Sequence[bytes]) -> None:
-        """Take a target. `data`: its picture and companions, nothing if it was missed."""
+    def add(self, one: Settled, key: str, data: Sequence[bytes], told: bytes | None = None) -> None:
         pictures = {}
         if one.record is not None:
             pictures[self._columns[0]] = data[0]
@@ -75,6 +74,9 @@ class OldParquet:
         row = self._rows[record.index]
         found = [_bytes(row.get(name)) for name in (self._columns[0], *(file.label for file in record.companions))]
         return None if any(data is None for data in found) else [data for data in found if data is not None]
+
+    def told(self, key: str) -> bytes | None:
+        return None
 
     def close(self) -> None:
         self._file.close()

@@ -43,7 +43,14 @@ class Writer(Protocol):
 
     files: list[Path]
 
-    def add(self, one: Settled, key: str, data: Sequence[bytes]) -> None: ...
+    def add(self, one: Settled, key: str, data: Sequence[bytes], told: bytes | None = None) -> None:
+        """Take a target.
+
+        Args:
+            data: its picture and companions, nothing if it was missed.
+            told: its JSON, if that was written before.
+        """
+        ...
 
     def end(self) -> None: ...
 

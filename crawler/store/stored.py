@@ -134,6 +134,10 @@ class OldShard(Protocol):
         """A picture and its companions; None if they are not there."""
         ...
 
+    def told(self, key: str) -> bytes | None:
+        """The JSON of a sample, if it has one of its own."""
+        ...
+
     def close(self) -> None: ...
 
 

@@ -28,14 +28,13 @@ class WebDatasetShard:
         self._tar = TarWriter(self._tar_file)
         self._table = TableFile(self.files[1], plan, {}, plan.rows_at_once)
 
-    def add(self, one: Settled, key: str, data: Sequence[bytes]) -> None:
-        """Take a target. `data`: its picture and companions, nothing if it was missed."""
+    def add(self, one: Settled, key: str, data: Sequence[bytes], told: bytes | None = None) -> None:
         record = one.record
         if record is not None:
             members = {record.file_name.rpartition(".")[2]: data[0]}
             for companion, its in zip(record.companions, data[1:], strict=True):
                 members[f"{companion.label}.{companion.file_name.rpartition('.')[2]}"] = its
-            members["json"] = as_json(told_of(one, key, self._plan.captions))
+            members["json"] = told or as_json(told_of(one, key, self._plan.captions))
             if self._plan.captions:
                 members["txt"] = (one.extra.caption or "").encode()
             for ending in sorted(members):
@@ -67,6 +66,9 @@ class OldTar:
         names += [f"{key}.{one.label}.{one.file_name.rpartition('.')[2]}" for one in record.companions]
         found = [self._tar.read(name) for name in names]
         return None if any(data is None for data in found) else [data for data in found if data is not None]
+
+    def told(self, key: str) -> bytes | None:
+        return self._tar.read(f"{key}.json")
 
     def close(self) -> None:
         self._tar.close()
