@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from crawler.model import Answer, Fetched, Miss, Outcome, Past, Picture, Receipt, Record, Settled, Target, Twin, Visit
@@ -185,8 +185,12 @@ class Shelf(Protocol):
         """How many targets of a slice have ended."""
         ...
 
-    async def waiting(self, size: int) -> Container[int]:
-        """Shards of which pictures are in the spool."""
+    async def waiting(self, size: int) -> Mapping[int, Sequence[Record]]:
+        """Shards of which pictures are in the spool, and their records, the last in it first.
+
+        Args:
+            size: targets in a shard.
+        """
         ...
 
     async def published_before(self, first: int, last: int) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Collection, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, closing, contextmanager
 from itertools import chain, islice
 from typing import Any, NamedTuple
@@ -202,10 +203,12 @@ class Lists:
         self, name: str, form: str, piped: PipedFile | None = None
     ) -> AsyncGenerator[Sequence[Entry], None]:
         rows = self._entries(name, form, piped)
+        # Always the same thread: allocators keep what was freed for each.
+        thread = ThreadPoolExecutor(1, "crawler-input")
         pulling: asyncio.Future[Sequence[Entry] | None] | None = None
         try:
             while True:
-                pulling = asyncio.ensure_future(asyncio.to_thread(next, rows, None))
+                pulling = asyncio.wrap_future(thread.submit(next, rows, None))
                 if (batch := await asyncio.shield(pulling)) is None:
                     return
                 yield batch
@@ -214,10 +217,11 @@ class Lists:
                 if piped is not None:
                     piped.give_up()
                 await asyncio.wait({pulling}, timeout=_GIVEN_UP)
-            if pulling is None or pulling.done():
-                if pulling is not None and not pulling.cancelled():
-                    pulling.exception()
-                await asyncio.to_thread(rows.close)
+            if pulling is not None and not pulling.done():
+                thread.shutdown(wait=False)
+            else:
+                await asyncio.wrap_future(thread.submit(rows.close))
+                await asyncio.to_thread(thread.shutdown)
 
     def _entries(self, name: str, form: str, piped: Any) -> Generator[Sequence[Entry], None, None]:
         """In a thread."""

@@ -15,7 +15,7 @@ from crawler.inputs.where import Condition
 from crawler.urls import masked
 
 _BATCH = 1024
-_BUFFER = 1 << 20
+_BUFFER = 1 << 16
 
 
 class ParquetTable:

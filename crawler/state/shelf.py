@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Awaitable, Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from crawler.errors import SettingsChanged
-from crawler.model import Settled
-from crawler.state.rows import FORGET, INSERT, SETTLED_COLUMNS, key_of, row_of, settled_of
+from crawler.model import Record, Settled
+from crawler.state.rows import FORGET, INSERT, RECORD_COLUMNS, SETTLED_COLUMNS, key_of, record_of, row_of, settled_of
 from crawler.state.schema import connect_to_read
 
 Value = TypeVar("Value")
@@ -56,11 +56,9 @@ class JournalShelf:
         )
         return int(found[0])
 
-    async def waiting(self, size: int) -> Container[int]:
-        rows = await self._ask(
-            lambda db: db.execute("SELECT DISTINCT id / ? FROM targets WHERE place IS NOT NULL", (size,)).fetchall()
-        )
-        return {shard for (shard,) in rows}
+    async def waiting(self, size: int) -> Mapping[int, Sequence[Record]]:
+        found: Mapping[int, Sequence[Record]] = await self._ask(lambda db: _waiting(db, size))
+        return found
 
     async def empty(self) -> bool:
         found = await self._ask(lambda db: db.execute("SELECT 1 FROM targets LIMIT 1").fetchone())
@@ -128,6 +126,17 @@ def _counts(db: sqlite3.Connection, size: int) -> list[tuple[int, int]]:
         ).fetchone()
         if count:
             found.append((shard, count))
+    return found
+
+
+def _waiting(db: sqlite3.Connection, size: int) -> dict[int, list[Record]]:
+    found = {}
+    for (shard,) in db.execute("SELECT DISTINCT id / ? FROM targets WHERE place IS NOT NULL", (size,)).fetchall():
+        rows = db.execute(
+            f"SELECT {RECORD_COLUMNS} FROM targets WHERE id BETWEEN ? AND ? AND place IS NOT NULL ORDER BY place DESC",
+            (shard * size, shard * size + size - 1),
+        )
+        found[shard] = [record_of(row) for row in rows]
     return found
 
 

@@ -4,7 +4,6 @@ all that has to cross are the names of files.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from crawler.disk import disk_errors
-from crawler.model import Record, Settled
+from crawler.model import Settled
 from crawler.store.kept import as_text, from_text, types_of
 from crawler.store.parquet import ParquetShard
 from crawler.store.shard import Counts, Plan, Writer
@@ -126,7 +125,7 @@ def _reading(order: Order) -> Iterator[Callable[[Settled, str], tuple[list[bytes
         record = one.record
         assert record is not None, "only what is stored is read"
         if record.place is not None:
-            return None if spool is None else _sound(cut(spool, record), record), None
+            return None if spool is None else cut(spool, record), None
         if order.old is None or broken:
             return None, None
         try:
@@ -144,11 +143,3 @@ def _reading(order: Order) -> Iterator[Callable[[Settled, str], tuple[list[bytes
             os.close(spool)
         if old is not None:
             old.close()
-
-
-def _sound(data: list[bytes] | None, record: Record) -> list[bytes] | None:
-    """What was read, if these are the very bytes that were stored."""
-    digests = [record.digest, *(one.digest for one in record.companions)]
-    if data is None or any(hashlib.sha256(one).digest() != digest for one, digest in zip(data, digests, strict=True)):
-        return None
-    return data

@@ -12,7 +12,7 @@ import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -98,6 +98,9 @@ class ShardStore:
             await self._adopt()
             waiting = await self._shelf.waiting(self._plan.shard_count)
             await self._batcher.call(lambda: self._spool.keep(waiting))
+            lost = [one.index for shard, records in waiting.items() for one in self._cut_off(shard, records)]
+            if lost:
+                await self._shelf.lose(lost)
             self._counts.update(await self._shelf.counts(self._plan.shard_count))
             self._published.update(await self._shelf.published())
         except BaseException:
@@ -283,6 +286,14 @@ class ShardStore:
         shutil.rmtree(self._place.staging, ignore_errors=True)
         with suppress(OSError):
             self._place.staging.parent.rmdir()  # if nothing else is in it, as with a journal elsewhere
+
+    def _cut_off(self, shard: int, records: Sequence[Record]) -> Iterator[Record]:
+        """Records whose pictures the spool no longer has to their end: it was cut off, or is gone."""
+        size = self._spool.size_of(shard)
+        for record in records:
+            end = (record.place or 0) + record.size + sum(one.size for one in record.companions)
+            if end > size:
+                yield record
 
     def _write(self, pictures: list[Picture]) -> list[Receipt]:
         with disk_errors(self._home):
