@@ -4,15 +4,16 @@
 #   cli                              the command line: the only code with signals, exit codes and a loop of its own
 #   demo                             a small site to try it on
 #   api verify                       Settings in, a run out: Crawler, crawl; a run against the disk
+#   outputs                          the journal and the store behind the settings
 #   pipeline                         the loop: bounded stages; knows only ports
 #   inputs frontier fetch process    targets, their order, their bytes, their pixels
-#   store state report               files, journal, counters
+#   store state report               files and shards, journal, counters
 #   ports                            what the pipeline needs from each part: the only seam
-#   settings picture_settings checks  what a run can be told, and what its values must be
+#   settings picture_settings checks extras  what a run can be told, what its values must be, what may be installed
 #   progress                         how a run is going, and how it ended
-#   model urls batcher               values, addresses, a thread that works in batches
+#   model urls batcher seen fitting  values, addresses, a thread that works in batches, what came before, types of columns
 #   dimensions signatures            what the first bytes of a file say
-#   errors clock disk                the error tree, time, what a file system refuses
+#   errors clock children disk       the error tree, time, processes of our own, what a file system refuses
 
 from __future__ import annotations
 

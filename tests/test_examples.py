@@ -7,6 +7,7 @@ import json
 import runpy
 import subprocess
 import sys
+import tarfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,7 +34,7 @@ def run_example(name: str, *arguments: str) -> str:
 
 def test_every_example_has_a_test() -> None:
     tested = {
-        "blur_boxes.py", "crawl.toml", "drop_blank.py", "embed_in_a_service.py", "first_exercise.py", "watch_outcomes.py",
+        "blur_boxes.py", "captions_to_webdataset.py", "crawl.toml", "drop_blank.py", "embed_in_a_service.py", "first_exercise.py", "watch_outcomes.py",
     }  # fmt: skip
     assert {path.name for path in EXAMPLES.iterdir() if path.is_file()} == tested
 
@@ -132,6 +133,20 @@ def served(files: dict[str, bytes]) -> Iterator[str]:
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
         thread.join()
+
+
+def test_captions_become_shards(faults: Faults, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = tmp_path / "captions.parquet"
+    urls = [f"{faults.url('good.jpg')}?{n}" for n in range(4)]
+    pq.write_table(pa.table({"URL": urls, "TEXT": list("abcd"), "similarity": [0.1, 0.5, 0.2, 0.9]}), table)
+    example = runpy.run_path(str(EXAMPLES / "captions_to_webdataset.py"))
+    example["main"](str(table), str(tmp_path / "out"), allow_private=True)
+    assert capsys.readouterr().out.startswith("2 samples, 0 missed")
+    with tarfile.open(tmp_path / "out/00000.tar") as tar:
+        assert [name for name in tar.getnames() if name.endswith(".txt")] == ["000000000.txt", "000000001.txt"]
 
 
 def test_first_exercise_fetches_five_pictures(faults: Faults, tmp_path: Path) -> None:

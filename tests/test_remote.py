@@ -521,7 +521,7 @@ def test_several_shards_that_fail_are_one_line_of_error(store: Objects, address:
 @pytest.mark.parametrize(
     ("format", "fault"),
     [
-        ("webdataset", Fault(short=300)), ("parquet", Fault(status=500)), ("files", Fault(status=503)),
+        ("webdataset", Fault(short=300)), soak("parquet", Fault(status=500)), ("files", Fault(status=503)),
         soak("webdataset", Fault(status=503)), soak("parquet", Fault(short=300)), soak("files", Fault(short=300)),
     ],
 )  # fmt: skip
@@ -587,7 +587,7 @@ def test_the_commands_that_look_at_a_run_take_its_address(store: Objects, addres
 
 @pytest.mark.parametrize(
     ("format", "name"),
-    [("webdataset", "{index}"), ("parquet", "{index}"), soak("files", "{index}"), ("files", "{stem}")],
+    [("webdataset", "{index}"), soak("parquet", "{index}"), soak("files", "{index}"), ("files", "{stem}")],
 )
 def test_verify_finds_and_mends_what_was_damaged_in_the_store(
     store: Objects, prefix: str, address: str, urls: Path, site: Validators, format: str, name: str
@@ -609,7 +609,7 @@ def test_verify_finds_and_mends_what_was_damaged_in_the_store(
 @pytest.mark.parametrize(
     ("format", "away"),
     [
-        ("webdataset", "refused"), ("parquet", "403"), ("files", "503"),
+        ("webdataset", "refused"), soak("parquet", "403"), ("files", "503"),
         soak("webdataset", "503"), soak("parquet", "refused"), soak("files", "refused"),
     ],
 )  # fmt: skip
@@ -664,7 +664,7 @@ def test_settings_that_have_changed_are_told_with_the_address(store: Objects, ad
     assert str(raised.value).startswith(f"{address}: ")  # BUG 7
 
 
-@pytest.mark.parametrize("format", [soak("webdataset"), "parquet", "files"])
+@pytest.mark.parametrize("format", [soak("webdataset"), soak("parquet"), "files"])
 def test_a_folder_can_have_its_state_elsewhere(
     urls: Path, tmp_path: Path, store: Objects, undisturbed: Tree, format: str
 ) -> None:
@@ -680,7 +680,7 @@ def test_a_folder_can_have_its_state_elsewhere(
     assert json.loads(inside("status", state, "--json").out)["stored"] == COUNT - 1
 
 
-@pytest.mark.parametrize("format", [soak("webdataset"), "parquet", "files"])
+@pytest.mark.parametrize("format", [soak("webdataset"), soak("parquet"), "files"])
 def test_credentials_are_nowhere(store: Objects, prefix: str, address: str, urls: Path, format: str) -> None:
     crawled(urls, address, format)
     store.fail(Fault(status=403), "PUT", prefix)
@@ -865,11 +865,11 @@ def kill_at(store: Objects, call: list[object], fault: Fault, method: str, key: 
     ("format", "fault", "method", "key"),
     [
         ("webdataset", UNANSWERED, "DELETE", ".crawler"),  # BUG 9
-        ("webdataset", UNANSWERED, "PUT", "1.tar"),
+        soak("webdataset", UNANSWERED, "PUT", "1.tar"),
         ("webdataset", UNTOLD, "PUT", "_stats"),
-        ("parquet", UNTOLD, "PUT", "0.parquet"),
+        soak("parquet", UNTOLD, "PUT", "0.parquet"),
         ("files", UNTOLD, "PUT", "00003.jpg"),
-        ("files", UNTOLD, "PUT", "metadata"),
+        soak("files", UNTOLD, "PUT", "metadata"),
     ],
     ids=["probe", "tar", "stats", "parquet", "picture", "metadata"],
 )
