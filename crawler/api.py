@@ -117,7 +117,7 @@ class Crawler:
             except CrawlerError as later:
                 if first is None:
                     raise
-                logger.warning("%s", later)  # what comes after the first error is mostly its consequence
+                logger.info("%s", later)  # what comes after the first error is mostly its consequence
 
     def __aiter__(self) -> AsyncIterator[Outcome]:
         return self._iterate()

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from math import isfinite
 from typing import Any
 
 _WHOLE = re.compile(r"-?(0|[1-9]\d{0,17})")
@@ -53,6 +54,17 @@ def plain(value: Any) -> Any:
     if isinstance(value, timedelta):
         return value.total_seconds()
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+def finite(value: Any) -> Any:
+    """A value of JSON without what JSON has no word for: NaN and the infinities become null."""
+    if isinstance(value, float):
+        return value if isfinite(value) else None
+    if isinstance(value, list):
+        return [finite(one) for one in value]
+    if isinstance(value, dict):
+        return {name: finite(one) for name, one in value.items()}
+    return value
 
 
 def as_text(value: Any) -> str:

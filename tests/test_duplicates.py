@@ -424,6 +424,7 @@ def test_a_journal_without_fingerprints_knows_duplicates(site: Validators, tmp_p
     path = output / ".crawler/journal.sqlite"
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.execute("DROP INDEX by_same_as")
+        db.execute("DROP INDEX by_place")
         for column in ("address", "etag", "last_modified", "frames", "pixels", "look", "same_as", "more", "place"):
             db.execute(f"ALTER TABLE targets DROP COLUMN {column}")
         db.execute("DROP TABLE robots")

@@ -34,7 +34,8 @@ def run_example(name: str, *arguments: str) -> str:
 
 def test_every_example_has_a_test() -> None:
     tested = {
-        "blur_boxes.py", "captions_to_webdataset.py", "crawl.toml", "drop_blank.py", "embed_in_a_service.py", "first_exercise.py", "watch_outcomes.py",
+        "blur_boxes.py", "captions_to_webdataset.py", "crawl.toml", "drop_blank.py", "embed_in_a_service.py",
+        "first_exercise.py", "watch_outcomes.py",
     }  # fmt: skip
     assert {path.name for path in EXAMPLES.iterdir() if path.is_file()} == tested
 

@@ -404,7 +404,7 @@ def test_what_stands_before_the_damage_is_fetched(tmp_path: Path) -> None:
     "data",
     [
         b"", b"PAR1", b"url\nhttp://a/0\n", b"PAR1" + b"x" * 100 + b"PAR1", b"PAR1" + bytes(8) + b"PAR1",
-        b"PARE" + b"x" * 100 + (50).to_bytes(4, "little") + b"PARE", gzip.compress(b"x"),
+        b"PARE" + b"x" * 100 + (50).to_bytes(4, "little") + b"PARE", gzip.compress(b"x", mtime=0),
     ],
 )  # fmt: skip
 def test_what_is_no_parquet_is_said_before_anything_is_fetched(tmp_path: Path, data: bytes) -> None:
@@ -564,7 +564,7 @@ def test_what_stands_before_the_tear_is_fetched(tmp_path: Path, form: str) -> No
 
 def test_a_small_torn_file_gives_what_it_has(tmp_path: Path) -> None:
     whole = json.dumps([{"url": f"http://a/{number}", "n": number * 7919 % 100_003} for number in range(1000)]).encode()
-    found, failure = tried(written(tmp_path / "t.json.gz", gzip.compress(whole)[:3000]))
+    found, failure = tried(written(tmp_path / "t.json.gz", gzip.compress(whole, mtime=0)[:3000]))
     assert len(found) > 100
     assert "damaged or cut off" in failure
 
@@ -643,7 +643,7 @@ def test_nothing_in_a_file_is_an_error_of_ours(
 )  # fmt: skip
 def test_a_file_may_have_any_name(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     data = b"url\nhttp://a/0\n"
-    path = written(tmp_path / name, gzip.compress(data) if name.endswith(".gz") else data)
+    path = written(tmp_path / name, gzip.compress(data, mtime=0) if name.endswith(".gz") else data)
     monkeypatch.chdir(tmp_path)
     assert urls(path) == urls(name) == THREE[:1]
 
@@ -653,7 +653,7 @@ def lists(tmp_path: Path) -> Path:
     """A folder with lists, and with what is none."""
     for name in ("b.csv", "a.csv", "deep/c.csv", ".hidden.csv"):
         written(tmp_path / "lists" / name, f"url\nhttp://{name}\n")
-    written(tmp_path / "lists/d.txt.gz", gzip.compress(b"http://d\n"))
+    written(tmp_path / "lists/d.txt.gz", gzip.compress(b"http://d\n", mtime=0))
     written(tmp_path / "lists/e.jpg", "no list")
     return tmp_path / "lists"
 
@@ -842,7 +842,7 @@ def server() -> Iterator[Validators]:
     def holds(_: str, path: str) -> Page:
         if path.startswith("/lists/"):
             text = f"link,n\n{running.url('one')},1\n{running.url('two')},2\n".encode()
-            return Page(gzip.compress(text) if path.endswith(".gz") else text, "text/csv")
+            return Page(gzip.compress(text, mtime=0) if path.endswith(".gz") else text, "text/csv")
         return Page(b"", "text/plain", status=404) if "gone" in path else Page(painted.stamped(JPEG, path))
 
     with running_validators(holds) as running:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import json
+import logging
 import os
 import signal
 import sys
@@ -84,6 +85,7 @@ def steady_memory() -> None:
 def run_to_end(settings: Settings, *, quiet: bool = False, json_summary: bool = False, strict: bool = False) -> int:
     """Run, show, and return the exit code."""
     steady_memory()
+    logging.getLogger("asyncio").addFilter(_without_noise)
     console = Console(stderr=True, quiet=quiet, emoji=False, width=None if sys.stderr.isatty() else _LOG_WIDTH)
     display = _display(console, settings, quiet)
     run = Crawler(settings, progress=display.show, progress_every=_TERMINAL_EVERY if console.is_terminal else None)
@@ -95,6 +97,12 @@ def run_to_end(settings: Settings, *, quiet: bool = False, json_summary: bool = 
     if json_summary:
         print(json.dumps(summary.as_json()), flush=True)
     return _exit_code(summary, received, strict)
+
+
+def _without_noise(record: logging.LogRecord) -> bool:
+    """Leave out what clients of stores drop on the floor when a connection is cut: the upload itself has told it."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not (isinstance(error, OSError) and record.getMessage().startswith("Task exception was never retrieved"))
 
 
 async def _session(run: Crawler, display: Display, console: Console) -> int | None:

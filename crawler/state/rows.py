@@ -110,7 +110,7 @@ def _rest(record: Record) -> tuple[Any, ...]:
 
 def _extra(told: Mapping[str, Any]) -> Extra:
     found = told.get("extra")
-    return Extra(**found) if found else NO_EXTRA
+    return Extra(**json.loads(found)) if found else NO_EXTRA
 
 
 def _more(record: Record | None, extra: Extra) -> str | None:
@@ -119,7 +119,7 @@ def _more(record: Record | None, extra: Extra) -> str | None:
     if extra is not NO_EXTRA:
         given = {"key": extra.key or None, "caption": extra.caption, "kept": dict(extra.kept) or None}
         if given := {name: value for name, value in given.items() if value is not None}:
-            told["extra"] = given
+            told["extra"] = json.dumps(given)  # as text: it may hold NaN, at which SQLite's JSON stumbles
     if record is None:
         return json.dumps(told) if told else None
     if record.notes:
@@ -135,7 +135,7 @@ def _more(record: Record | None, extra: Extra) -> str | None:
 
 def key_of(more: str | None) -> str:
     """The key of a sample that the column `more` tells of, empty if there is none."""
-    return str(json.loads(more).get("extra", {}).get("key", "")) if more else ""
+    return _extra(json.loads(more)).key if more else ""
 
 
 def names_of(more: str | None) -> tuple[str, ...]:

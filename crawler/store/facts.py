@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from crawler.fitting import finite
 from crawler.model import Record
 
 
@@ -35,7 +36,7 @@ def told(record: Record, captions: bool = False) -> dict[str, Any]:
         row["caption"] = record.extra.caption
     if record.extra.key:
         row["key"] = record.extra.key
-    row |= record.extra.kept
+    row |= finite(dict(record.extra.kept))
     pictures = [one for one in record.companions if one.is_picture]
     if pictures:
         row["files"] = [

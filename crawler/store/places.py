@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
@@ -22,6 +23,7 @@ _WHOLE_AT_ONCE = frozenset({
 })  # fmt: skip
 """Stores in which an object appears when all of it is there. Elsewhere a file gets its name when it is whole."""
 _FIRST_DELAY, _LONGEST_DELAY = 0.5, 30.0
+_LOOK_EVERY, _GRACE = 0.5, 5.0
 _PERMANENT = (PermissionError, FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 
@@ -244,7 +246,7 @@ class RemotePlace:
         found: Value | None = None
         while True:
             try:
-                found = function()
+                found = self._unless_stopped(function)
                 break
             except Exception as error:  # whatever the library behind the scheme says
                 if missing_ok and isinstance(error, FileNotFoundError):
@@ -262,6 +264,29 @@ class RemotePlace:
         if began and self._changed(failing=False):
             self._say(f"{self._shown}: works again after {time.monotonic() - began:.0f} s")
         return found
+
+    def _unless_stopped(self, function: Callable[[], Value]) -> Value:
+        """Call it, and do not wait for ever for a store that says nothing once the run is being stopped."""
+        ended: Future[Value] = Future()
+
+        def work() -> None:
+            try:
+                ended.set_result(function())
+            except BaseException as error:
+                ended.set_exception(error)
+
+        threading.Thread(target=work, name="fsspec-call", daemon=True).start()
+        since = 0.0
+        while True:
+            try:
+                return ended.result(_LOOK_EVERY)
+            except TimeoutError:
+                if ended.done():
+                    raise
+                if self._stopped.is_set():
+                    since = since or time.monotonic()
+                    if time.monotonic() - since > _GRACE:
+                        raise StoreStopped(f"{self._shown}: does not answer") from None
 
     def _changed(self, failing: bool) -> bool:
         """Note how it goes. True if that is news: of several files that wait for the same store one tells."""

@@ -9,6 +9,7 @@ import json
 from json.encoder import encode_basestring_ascii
 from typing import Any
 
+from crawler.fitting import finite
 from crawler.model import Reason, Settled
 
 SUCCESS, NOT_DOWNLOADED, NOT_RESIZED = "success", "failed_to_download", "failed_to_resize"
@@ -41,7 +42,7 @@ def told_of(one: Settled, key: str, captions: bool) -> dict[str, Any]:
     """The JSON of a stored sample. Nothing in it depends on when it came."""
     record = one.record
     assert record is not None, "only what is stored is a sample"
-    told: dict[str, Any] = dict(one.extra.kept)
+    told: dict[str, Any] = finite(dict(one.extra.kept))
     if captions:
         told["caption"] = one.extra.caption
     told |= {
