@@ -185,12 +185,16 @@ class Shelf(Protocol):
         """How many targets of a slice have ended."""
         ...
 
-    async def waiting(self, size: int) -> Mapping[int, Sequence[Record]]:
-        """Shards of which pictures are in the spool, and their records, the last in it first.
+    async def waiting(self, size: int) -> Sequence[int]:
+        """Shards of which pictures are in the spool.
 
         Args:
             size: targets in a shard.
         """
+        ...
+
+    async def cut_off(self, first: int, last: int, size: int) -> None:
+        """Take the records of a slice out whose pictures the spool, of that size, no longer has to their end."""
         ...
 
     async def published_before(self, first: int, last: int) -> bool:

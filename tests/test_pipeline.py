@@ -29,6 +29,7 @@ from crawler.model import (
     Visit,
 )  # fmt: skip
 from crawler.pipeline import Pipeline
+from crawler.store.at_once import AtOnce
 from tests.fake_clock import FakeClock
 
 Reply = Callable[[Target, int], Answer]
@@ -40,7 +41,7 @@ def good(target: Target, _: int = 1) -> Fetched:
 
 
 @dataclass
-class Parts:
+class Parts(AtOnce):
     """Stand-ins for every part around the pipeline; what they saw can be asked."""
 
     targets: Sequence[Target]
@@ -104,16 +105,6 @@ class Parts:
 
     async def retire(self, index: int, names: Sequence[str], forget: Callable[[], Awaitable[None]]) -> None:
         raise AssertionError("nothing was stored before")
-
-    def stop(self) -> None:
-        return None
-
-    def has_room(self, index: int, under_way: int) -> bool:
-        return True
-
-    @property
-    def busy(self) -> bool:
-        return False
 
     async def finish(self, total: int | None) -> None:
         raise AssertionError("the pipeline does not publish")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from crawler.errors import SettingsChanged
-from crawler.model import Record, Settled
+from crawler.model import Settled
 from crawler.state.rows import FORGET, INSERT, RECORD_COLUMNS, SETTLED_COLUMNS, key_of, record_of, row_of, settled_of
 from crawler.state.schema import connect_to_read
 
@@ -56,9 +56,14 @@ class JournalShelf:
         )
         return int(found[0])
 
-    async def waiting(self, size: int) -> Mapping[int, Sequence[Record]]:
-        found: Mapping[int, Sequence[Record]] = await self._ask(lambda db: _waiting(db, size))
-        return found
+    async def waiting(self, size: int) -> Sequence[int]:
+        rows = await self._ask(
+            lambda db: db.execute("SELECT DISTINCT id / ? FROM targets WHERE place IS NOT NULL", (size,)).fetchall()
+        )
+        return [shard for (shard,) in rows]
+
+    async def cut_off(self, first: int, last: int, size: int) -> None:
+        await self._ask(lambda db: db.executemany(FORGET, [(index,) for index in _beyond(db, first, last, size)]))
 
     async def empty(self) -> bool:
         found = await self._ask(lambda db: db.execute("SELECT 1 FROM targets LIMIT 1").fetchone())
@@ -129,14 +134,18 @@ def _counts(db: sqlite3.Connection, size: int) -> list[tuple[int, int]]:
     return found
 
 
-def _waiting(db: sqlite3.Connection, size: int) -> dict[int, list[Record]]:
-    found = {}
-    for (shard,) in db.execute("SELECT DISTINCT id / ? FROM targets WHERE place IS NOT NULL", (size,)).fetchall():
-        rows = db.execute(
-            f"SELECT {RECORD_COLUMNS} FROM targets WHERE id BETWEEN ? AND ? AND place IS NOT NULL ORDER BY place DESC",
-            (shard * size, shard * size + size - 1),
-        )
-        found[shard] = [record_of(row) for row in rows]
+def _beyond(db: sqlite3.Connection, first: int, last: int, size: int) -> list[int]:
+    """Targets whose pictures do not end before that place."""
+    found = []
+    rows = db.execute(
+        f"SELECT {RECORD_COLUMNS} FROM targets WHERE id BETWEEN ? AND ? AND place IS NOT NULL ORDER BY place DESC",
+        (first, last),
+    )
+    for record in map(record_of, rows):
+        if (record.place or 0) + record.size + sum(one.size for one in record.companions) <= size:
+            break  # all others lie before it
+        found.append(record.index)
+    rows.close()
     return found
 
 

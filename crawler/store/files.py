@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from crawler.batcher import Batcher
 from crawler.disk import disk_errors, write_all
 from crawler.model import CompanionFile, Picture, Receipt, Record
+from crawler.store.at_once import AtOnce
 from crawler.store.facts import told
 from crawler.store.intents import Intents
 from crawler.store.names import beside, file_name, numbered
@@ -35,7 +36,7 @@ _Item = tuple[Picture, str]
 """A picture, and the name of the one whose place it takes."""
 
 
-class FileStore:
+class FileStore(AtOnce):
     """A Store that writes each picture to `folder` under the name its template gives.
 
     A name that is taken gets the target's number added: no picture ever replaces another. Only pictures that are named
@@ -89,19 +90,6 @@ class FileStore:
             self._unkept.update(names)
         else:
             await self._batcher.call(lambda: self._remove(names))
-
-    def stop(self) -> None:
-        return None
-
-    def has_room(self, index: int, under_way: int) -> bool:
-        return True
-
-    @property
-    def busy(self) -> bool:
-        return False
-
-    async def finish(self, total: int | None) -> None:
-        return None
 
     def keeping(self, records: Iterable[Record]) -> Iterator[Record]:
         """Take note of the files that records name. Called from the journal's thread, as `discard_unkept`."""

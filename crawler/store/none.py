@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 
 from crawler.model import Picture, Receipt
+from crawler.store.at_once import AtOnce
 
 
-class NullStore:
+class NullStore(AtOnce):
     """A Store that says yes. Nothing touches the disk."""
 
     async def put(self, picture: Picture, instead_of: str = "") -> Receipt:
@@ -15,19 +16,6 @@ class NullStore:
 
     async def retire(self, index: int, names: Sequence[str], forget: Callable[[], Awaitable[None]]) -> None:
         await forget()
-
-    def stop(self) -> None:
-        return None
-
-    def has_room(self, index: int, under_way: int) -> bool:
-        return True
-
-    @property
-    def busy(self) -> bool:
-        return False
-
-    async def finish(self, total: int | None) -> None:
-        return None
 
     async def __aenter__(self) -> NullStore:
         return self

@@ -12,7 +12,7 @@ import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -98,9 +98,8 @@ class ShardStore:
             await self._adopt()
             waiting = await self._shelf.waiting(self._plan.shard_count)
             await self._batcher.call(lambda: self._spool.keep(waiting))
-            lost = [one.index for shard, records in waiting.items() for one in self._cut_off(shard, records)]
-            if lost:
-                await self._shelf.lose(lost)
+            for shard in waiting:
+                await self._shelf.cut_off(*self._slice(shard), self._spool.size_of(shard))
             self._counts.update(await self._shelf.counts(self._plan.shard_count))
             self._published.update(await self._shelf.published())
         except BaseException:
@@ -202,24 +201,25 @@ class ShardStore:
         self._check()
 
     async def _publish(self, shard: int) -> None:
+        """Make a shard and bring it to its place. What is made takes room here, so it is made when its turn to go is near."""
         size = self._plan.shard_count
-        first, last = shard * size, shard * size + size - 1
-        async with self._building:
-            if self._pending.get(shard):
-                return  # one of its targets is being done again: in the end it is published
-            ended = await self._shelf.ended(first, last)
-            if ended < (size if shard not in self._published else 1) and not self._finishing:
-                self._counts[shard] = ended
-                return
-            limit = self._spool.size_of(shard)
-            built = await self._build(shard, first, last)
-        if built.lost:
-            await self._shelf.lose(built.lost)
-            raise StoreError(
-                f"{len(built.lost)} pictures of shard {shard_name(shard)} are no longer where they were stored; "
-                "run the same command again, they are fetched anew"
-            )
+        first, last = self._slice(shard)
         async with self._moving:
+            async with self._building:
+                if self._pending.get(shard):
+                    return  # one of its targets is being done again: in the end it is published
+                ended = await self._shelf.ended(first, last)
+                if ended < (size if shard not in self._published else 1) and not self._finishing:
+                    self._counts[shard] = ended
+                    return
+                limit = self._spool.size_of(shard)
+                built = await self._build(shard, first, last)
+            if built.lost:
+                await self._shelf.lose(built.lost)
+                raise StoreError(
+                    f"{len(built.lost)} pictures of shard {shard_name(shard)} are no longer where they were stored; "
+                    "run the same command again, they are fetched anew"
+                )
             names = [(path, path.name) for path in built.files]
             await self._in_thread(lambda: self._place.publish(names))
         emptied = not self._pending.get(shard) and self._spool.size_of(shard) == limit
@@ -246,6 +246,11 @@ class ShardStore:
         if not kept:
             await self._shelf.keep(_KEPT, built.kept)
         return built
+
+    def _slice(self, shard: int) -> tuple[int, int]:
+        """First and last position of a shard."""
+        size = self._plan.shard_count
+        return shard * size, shard * size + size - 1
 
     async def _in_thread(self, function: Callable[[], Any]) -> Any:
         """Runs to its end even if we are cancelled: nothing may be written behind our back."""
@@ -286,14 +291,6 @@ class ShardStore:
         shutil.rmtree(self._place.staging, ignore_errors=True)
         with suppress(OSError):
             self._place.staging.parent.rmdir()  # if nothing else is in it, as with a journal elsewhere
-
-    def _cut_off(self, shard: int, records: Sequence[Record]) -> Iterator[Record]:
-        """Records whose pictures the spool no longer has to their end: it was cut off, or is gone."""
-        size = self._spool.size_of(shard)
-        for record in records:
-            end = (record.place or 0) + record.size + sum(one.size for one in record.companions)
-            if end > size:
-                yield record
 
     def _write(self, pictures: list[Picture]) -> list[Receipt]:
         with disk_errors(self._home):
