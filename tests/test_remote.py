@@ -951,10 +951,10 @@ def test_a_large_shard_goes_up_in_parts(
         site.holds[f"/large/{n}.jpg"] = Page(body + bytes([n]) * 30_000_000)  # type: ignore[index]
     path = tmp_path / "large.txt"
     path.write_text("".join(f"{site.url(f'large/{n}.jpg')}\n" for n in range(5)))
-    more = {"caption_column": "", "encode": "original", "shard_count": 5}
+    more: dict[str, Any] = {"caption_column": "", "encode": "original", "shard_count": 5}
     store.fail(Fault(status=503), "PUT", ".tar", times=1)
-    crawled(path, address, **more)
-    crawled(path, str(tmp_path / "here"), **more)
+    crawled(path, address, "webdataset", **more)
+    crawled(path, str(tmp_path / "here"), "webdataset", **more)
     parts = [asked for asked in store.entries if "uploadId" in asked.query and asked.method == "PUT"]
     assert len({asked.query for asked in parts}) >= 3
     assert store.read(f"{prefix}/00000.tar") == (tmp_path / "here/00000.tar").read_bytes()
