@@ -9,7 +9,7 @@
 #   inputs frontier fetch process    targets, their order, their bytes, their pixels
 #   store state report               files and shards, journal, counters
 #   ports                            what the pipeline needs from each part: the only seam
-#   settings picture_settings checks extras  what a run can be told, what its values must be, what may be installed
+#   settings store_settings picture_settings checks extras  what a run can be told, what its values must be, what may be installed
 #   progress                         how a run is going, and how it ended
 #   model urls batcher seen fitting  values, addresses, a thread that works in batches, what came before, types of columns
 #   dimensions signatures            what the first bytes of a file say

@@ -11,7 +11,6 @@ from types import ModuleType
 from typing import Any
 
 from crawler.errors import SettingsError
-from crawler.extras import require
 
 _FRACTIONS = (
     "timeout", "connect_timeout", "process_timeout", "progress_every", "delay", "rate", "max_wait", "min_aspect", "max_aspect",
@@ -96,30 +95,6 @@ _FUNCTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 def is_size(value: object) -> bool:
     sides = value if isinstance(value, tuple) else (value, value)
     return len(sides) == 2 and all(type(side) is int and 1 <= side <= 65_535 for side in sides)
-
-
-def check_store_address(address: str) -> None:
-    """An address that fsspec takes, without a password in it."""
-    from urllib.parse import urlsplit
-
-    require("fsspec", "output", "an address of a store")
-    import fsspec
-
-    scheme = address.partition("://")[0]
-    try:
-        parts = urlsplit(address)
-        secret = parts.password is not None
-    except ValueError as error:
-        raise SettingsError("output", f"{address!r} given, is no address: {error}") from None
-    if secret:
-        raise SettingsError(
-            "output", "has a password in its address, which would be kept; give it by the store's own means, such as its "
-            "environment variables or configuration file"
-        )  # fmt: skip
-    if scheme in ("http", "https") or scheme not in fsspec.available_protocols():
-        raise SettingsError(
-            "output", f"{scheme}:// is no store that can be written; s3://, gs://, abfs://, sftp://... are"
-        )
 
 
 def check_text(settings: Any, name: str) -> None:

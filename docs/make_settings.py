@@ -14,7 +14,7 @@ from crawler.settings import GROUPS
 
 HEAD = """# Settings
 
-Written by `python -m docs.make_settings` from `crawler/settings.py` and `crawler/picture_settings.py`. Do not edit by hand.
+Written by `python -m docs.make_settings` from `crawler/settings.py` and its neighbours. Do not edit by hand.
 
 Every setting is a flag, a key of the TOML file given with `--config`, an environment variable, and an argument of
 `Settings.of(...)`: `per_host` is `--per-host 4`, `per-host = 4`, `CRAWLER_PER_HOST=4` and `per_host=4`.

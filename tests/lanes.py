@@ -33,8 +33,34 @@ DEATHS: Final = 3
 """So many lanes that died are replaced, then there is something wrong with all of them."""
 
 LONG: Final = (
-    *("patience", "cli_run", "sites", "robots", "kill", "pace", "bombs", "faults", "refresh", "bad_input"),
-    *("twins", "custom", "pool", "outputs", "demo_site", "run_state", "resolver", "duplicates", "pixels", "peek"),
+    *(
+        "remote",
+        "shards",
+        "patience",
+        "cli_run",
+        "sites",
+        "robots",
+        "kill",
+        "pace",
+        "bombs",
+        "faults",
+        "refresh",
+        "bad_input",
+    ),
+    *(
+        "twins",
+        "custom",
+        "pool",
+        "outputs",
+        "demo_site",
+        "run_state",
+        "resolver",
+        "duplicates",
+        "pixels",
+        "peek",
+        "tables",
+    ),
+    "beside",
 )
 """These take longest, and begin first: the lanes end together if what comes last is short."""
 OF_THE_FIRST: Final = ("tests/test_house.py", "tests/test_corpus.py")

@@ -29,7 +29,8 @@ from PIL import Image
 
 from crawler import Crawler, CrawlerError, Settings, SettingsError, Summary, crawl
 from crawler.errors import RunLocked, SettingsChanged, StoreError
-from crawler.store.build import Built, Order, build
+from crawler.store.build import build
+from crawler.store.order import Built, Order
 from crawler.verify import Fault, verify
 from tests.cli import command, counts, environment, inside, started, wait_until
 from tests.servers import pictures as painted

@@ -5,61 +5,20 @@ all that has to cross are the names of files.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 from crawler.disk import disk_errors
 from crawler.model import Settled
 from crawler.store.kept import as_text, from_text, types_of
+from crawler.store.order import Built, Order
 from crawler.store.parquet import ParquetShard
 from crawler.store.shard import Counts, Plan, Writer
 from crawler.store.shard_names import sample_key, shard_name, stats_name
 from crawler.store.stored import OldShard, cut, open_file
 from crawler.store.webdataset import WebDatasetShard
-
-
-@dataclass(frozen=True)
-class Order:
-    """A shard that is to be made.
-
-    Attributes:
-        rows: gives the targets of its slice, in order of their keys.
-        spool: where pictures wait.
-        old: what was published of it before, None if nothing was.
-        folder: where it is made; `kept`: types of the kept columns as they were settled, empty if they were not.
-        by_key: samples have keys of their own; a row whose key was bad has none.
-        columns: what the input tells of them: their types, and first values; None if it does not.
-    """
-
-    form: str
-    shard: int
-    plan: Plan
-    rows: Callable[[], Iterable[Settled]]
-    spool: Path
-    old: Path | None
-    folder: Path
-    kept: str = ""
-    columns: tuple[Mapping[str, Any], Mapping[str, Sequence[Any]]] | None = None
-    by_key: bool = False
-
-
-@dataclass(frozen=True)
-class Built:
-    """A shard that is made and not published.
-
-    Attributes:
-        files: in the order in which they are to be published.
-        lost: targets whose pictures are not where they should be; there are no files then.
-        kept: types of the kept columns, to be used for all shards.
-    """
-
-    files: list[Path]
-    targets: int
-    lost: list[int]
-    kept: str
 
 
 def build(order: Order) -> Built:

@@ -8,7 +8,7 @@ from concurrent.futures.process import BrokenProcessPool
 
 from crawler.children import close_spare_ends, no_interrupt, obey_parent, worker_context
 from crawler.errors import CrawlerError, StoreError
-from crawler.store.build import Built, Order, build
+from crawler.store.order import Built, Order
 from crawler.store.shard_names import shard_name
 
 _TRIES = 3
@@ -54,7 +54,14 @@ class Builder:
         if self._executor is None:
             with no_interrupt():
                 self._executor = ProcessPoolExecutor(1, worker_context(), obey_parent)
-                future = self._executor.submit(build, order)
+                future = self._executor.submit(_build, order)
             close_spare_ends(self._executor)
             return future
-        return self._executor.submit(build, order)
+        return self._executor.submit(_build, order)
+
+
+def _build(order: Order) -> Built:
+    """In the process: what it needs (pyarrow) is never loaded by the one that crawls."""
+    from crawler.store.build import build
+
+    return build(order)

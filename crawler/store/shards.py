@@ -23,8 +23,8 @@ from crawler.disk import disk_errors
 from crawler.errors import StoreError, StoreStopped
 from crawler.model import CompanionFile, Picture, Receipt, Record
 from crawler.ports import Shelf
-from crawler.store.build import Built, Order
 from crawler.store.builder import Builder
+from crawler.store.order import Built, Order
 from crawler.store.places import Place
 from crawler.store.shard import Plan
 from crawler.store.shard_names import sample_key, shard_name, shard_of_stats
