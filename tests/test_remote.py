@@ -289,7 +289,7 @@ def test_other_stores_take_whole_files_too(
     whole = undisturbed(format)
     folder = f"/{tmp_path.name}" if scheme == "memory" else f"{tmp_path}/new/pictures"
     address = f"{scheme}://{folder}"
-    crawled(urls, address, format)  # BUG 12
+    crawled(urls, address, format)
     system, root = fsspec.core.url_to_fs(address)
     found = {name.removeprefix(root).lstrip("/"): system.cat_file(name) for name in system.find(root)}
     assert {name: told(name, data) for name, data in found.items()} == whole
@@ -375,7 +375,7 @@ def test_a_store_that_is_away_for_a_while_pauses_the_run(
         logger.removeHandler(back)
     store.up()
     said = [record.getMessage() for record in caplog.records if record.name == "crawler.outputs"]
-    assert sum("trying again" in text for text in said) == 1, said  # BUG 2
+    assert sum("trying again" in text for text in said) == 1, said
     assert sum("works again" in text for text in said) == 1, said
     check_whole(store, prefix, whole, address)
 
@@ -386,7 +386,7 @@ def test_a_store_that_fails_for_all_uploads_at_once_is_told_once(
     store.fail(Fault(status=500), "PUT", ".tar", times=6)
     crawled(urls, address)
     said = [record.getMessage() for record in caplog.records if record.name == "crawler.outputs"]
-    assert len(said) == 2, said  # BUG 2
+    assert len(said) == 2, said
     assert "trying again" in said[0]
     assert "works again" in said[1]
 
@@ -473,7 +473,7 @@ def test_what_was_stored_before_the_store_went_away_is_not_fetched_again(
     site.reset()
     store.mend()
     crawled(urls, address, "files")
-    assert len(site.paths()) <= COUNT - len(there)  # BUG 11
+    assert len(site.paths()) <= COUNT - len(there)
     check_whole(store, prefix, whole, address)
 
 
@@ -487,7 +487,7 @@ def test_the_error_that_ended_the_run_is_the_one_that_is_told(
     store.rule = rule
     with pytest.raises(StoreError) as raised:
         crawled(urls, address, "files", store_patience=0.2, uploads=1, metadata=metadata)
-    assert "metadata" not in str(raised.value)  # BUG 10
+    assert "metadata" not in str(raised.value)
     assert not list(home_for(address).glob("journal.sqlite-*")), "the journal has been closed"
 
 
@@ -499,7 +499,7 @@ def test_metadata_that_could_not_be_uploaded_is_uploaded_by_the_next_run(
     with pytest.raises(StoreError, match=f"metadata.{metadata}"):
         crawled(urls, address, "files", store_patience=0.1, metadata=metadata)
     assert failed
-    assert not list(home_for(address).glob("journal.sqlite-*")), "the journal has been closed"  # BUG 10
+    assert not list(home_for(address).glob("journal.sqlite-*")), "the journal has been closed"
     site.reset()
     store.mend()
     assert counts(crawled(urls, address, "files", metadata=metadata)) == (0, COUNT, 0)
@@ -511,7 +511,7 @@ def test_several_shards_that_fail_are_one_line_of_error(store: Objects, address:
     store.fail(Fault(status=403), "PUT", ".tar")
     done = command(*words(urls, address, "webdataset", "--quiet"))
     assert done.code == 1
-    assert done.err.splitlines() == [one_line(done)]  # BUG 1
+    assert done.err.splitlines() == [one_line(done)]
     assert "cannot upload" in done.err
 
 
@@ -603,7 +603,7 @@ def test_verify_finds_and_mends_what_was_damaged_in_the_store(
     site.reset()
     crawled(urls, address, format, name=name)
     assert len(site.paths()) == {"files": 2}.get(format, 7)
-    assert tree(store, prefix) == whole  # BUG 5 ({stem})
+    assert tree(store, prefix) == whole
 
 
 @pytest.mark.parametrize(
@@ -624,7 +624,7 @@ def test_a_store_that_cannot_be_read_is_no_fault_of_the_pictures(
     done = inside("verify", address, "--repair")
     store.reset()
     assert done.code == 1
-    assert one_line(done).startswith(f"crawler: {address}: cannot ")  # BUG 3
+    assert one_line(done).startswith(f"crawler: {address}: cannot ")
     assert done.out == ""
     assert verified(address).records == COUNT - 1, "nothing was forgotten"
 
@@ -642,7 +642,7 @@ def test_a_state_belongs_to_one_output(
     state = str(tmp_path / "one")
     crawled(urls, address, format, state=state)
     elsewhere = f"{address}-2" if other == "store" else str(tmp_path / "folder")
-    with pytest.raises(CrawlerError, match=prefix):  # BUG 4
+    with pytest.raises(CrawlerError, match=prefix):
         crawled(urls, elsewhere, format, state=state)
     assert counts(crawled(urls, address + "/", format, state=state)) == (0, COUNT, 0)
 
@@ -661,7 +661,7 @@ def test_settings_that_have_changed_are_told_with_the_address(store: Objects, ad
     crawled(urls, address)
     with pytest.raises(SettingsChanged) as raised:
         crawled(urls, address, encode="png")
-    assert str(raised.value).startswith(f"{address}: ")  # BUG 7
+    assert str(raised.value).startswith(f"{address}: ")
 
 
 @pytest.mark.parametrize("format", [soak("webdataset"), soak("parquet"), "files"])
@@ -778,7 +778,7 @@ def test_a_block_left_early_while_the_store_is_away_ends_soon(
         return time.monotonic() - began
 
     with contextlib.suppress(StoreError):
-        assert asyncio.run(leave()) < 3  # BUG 6
+        assert asyncio.run(leave()) < 3
     store.mend()
     crawled(urls, address, format)
     check_whole(store, prefix, whole, address)
@@ -799,7 +799,7 @@ def test_nothing_is_left_to_the_collector_that_asyncio_complains_about(
     for work in (crawl(settings(urls, address)), verify(address), crawl(settings(urls, address, refresh=True))):
         asyncio.run(one(work))
         gc.collect()
-    assert said == []  # BUG 8
+    assert said == []
 
 
 # Signals and kills
@@ -825,7 +825,7 @@ def test_one_interrupt_while_the_store_is_away_ends_the_run(
         if how == "refused":
             store.down()
         run.signal(signal.SIGINT)
-        done = run.ended(12)  # BUG 6
+        done = run.ended(12)
     assert done.code == 130
     assert "Traceback" not in done.err
     store.reset()
@@ -864,7 +864,7 @@ def kill_at(store: Objects, call: list[object], fault: Fault, method: str, key: 
 @pytest.mark.parametrize(
     ("format", "fault", "method", "key"),
     [
-        ("webdataset", UNANSWERED, "DELETE", ".crawler"),  # BUG 9
+        ("webdataset", UNANSWERED, "DELETE", ".crawler"),
         soak("webdataset", UNANSWERED, "PUT", "1.tar"),
         ("webdataset", UNTOLD, "PUT", "_stats"),
         soak("parquet", UNTOLD, "PUT", "0.parquet"),

@@ -593,7 +593,7 @@ def test_types_are_those_of_the_first_rows_and_the_rest_is_exact_in_json(site: V
     output = tmp_path / "out"
     run([rows, more], output, keep_columns="n", shard_count=2)
     assert {table(output, n).schema.field("n").type for n in range(4)} == {pa.int32()}
-    assert column(output, "n") == [None, 1, 2, None, None, 7, None]  # BUG 28
+    assert column(output, "n") == [None, 1, 2, None, None, 7, None]
     told = [
         json.loads(data)["n"] for s in range(4) for n, data in members(output / f"{s:05d}.tar").items() if "json" in n
     ]
@@ -1074,7 +1074,7 @@ def test_a_shard_written_anew_without_the_journal_keeps_the_other_samples(site: 
     holds(site, partial(version, told="new"), 0)
     assert counts(run([rows], output, refresh=True, **given)) == (1, 5, 0)
     after = members(output / "00000.tar")
-    assert {name[:6] for name in before if before[name] != after[name]} == {"000000"}  # BUG 29
+    assert {name[:6] for name in before if before[name] != after[name]} == {"000000"}
 
 
 def test_a_folder_where_a_shard_belongs_is_said_and_survived(site: Validators, tmp_path: Path) -> None:

@@ -459,7 +459,7 @@ def test_a_condition_chooses_the_same_rows_in_every_format(tmp_path: Path, condi
     [("lang is null", "2"), ("lang IS NOT NULL and (w > 200 or h = 100)", "01"), ("w > 100 AND NOT lang = 'fr'", "0")],
 )
 def test_what_is_null_is_neither_so_nor_not_so(tmp_path: Path, condition: str, expected: str) -> None:
-    for form in ("csv", "json", "jsonl", "parquet"):  # BUG 32 (csv)
+    for form in ("csv", "json", "jsonl", "parquet"):
         assert "".join(urls(table(tmp_path, form, SIZES), where=condition)) == expected, form
 
 
@@ -601,7 +601,7 @@ def test_a_long_cell_costs_its_row_only(tmp_path: Path) -> None:
 
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.tuples(st.text(min_size=1, max_size=6), st.text(max_size=6)), max_size=8))
-@example([("0", "\r")])  # BUG 35 (tsv)
+@example([("0", "\r")])
 def test_cells_come_out_as_they_went_in(tmp_path_factory: pytest.TempPathFactory, cells: list[tuple[str, str]]) -> None:
     cells = [tuple(re.sub("[\ud800-\udfff\0]", "", text) for text in pair) for pair in cells]  # type: ignore[misc]
     rows = [{"url": f"http://a/{one.strip()}", "n": f"x{other}"} for one, other in cells]
@@ -729,7 +729,7 @@ def test_a_table_from_a_pipe_by_its_name_is_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["csv.gz", "json.zst", "jsonl", "parquet"])
-async def test_nothing_stays_open_when_reading_ends_early(tmp_path: Path, form: str) -> None:  # BUG 34
+async def test_nothing_stays_open_when_reading_ends_early(tmp_path: Path, form: str) -> None:
     path = table(tmp_path, form, [{"url": f"http://a/{number}"} for number in range(5000)])
     here = psutil.Process()
     source = Targets(InputSettings((str(path), str(path)), limit=3), ())
@@ -771,7 +771,7 @@ class StuckStore(fsspec.AbstractFileSystem):  # type: ignore[misc]
         return Stuck()
 
 
-async def test_reading_can_be_given_up_while_a_store_does_not_answer() -> None:  # BUG 33
+async def test_reading_can_be_given_up_while_a_store_does_not_answer() -> None:
     Stuck.reached.clear()
     Stuck.free.clear()
     fsspec.register_implementation("stuck", StuckStore, clobber=True)
@@ -877,6 +877,16 @@ def test_a_torn_list_stores_what_came_before_and_fails(site: Validators, tmp_pat
     assert f"crawler: {path}: is damaged or cut off" in done.err
 
 
+def test_a_later_file_without_the_columns_ends_the_run_when_the_others_are_done(
+    site: Validators, tmp_path: Path
+) -> None:
+    written(tmp_path / "lists/a.csv", separated([{"url": site.url(f"{n}"), "text": "x"} for n in range(3)]))
+    written(tmp_path / "lists/b.csv", separated([{"url": site.url("9"), "other": "x"}]))
+    done = run(tmp_path / "lists", "-o", tmp_path / "out", "--caption-column", "text")
+    assert (done.code, stored(tmp_path / "out")) == (1, ["0", "1", "2"])
+    assert "b.csv has no column 'text'; there are url, other" in done.err
+
+
 def test_bad_rows_are_misses_with_file_and_row(site: Validators, tmp_path: Path) -> None:
     texts = [json.dumps({"url": site.url("0")}), "nope", '{"url": 5}', json.dumps({"url": site.url("3")})]
     path, output = written(tmp_path / "t.jsonl", "\n".join(texts)), tmp_path / "out"
@@ -934,7 +944,7 @@ def test_a_list_on_the_web_is_a_picture_otherwise_and_that_is_said(site: Validat
 
 
 @pytest.mark.parametrize(("form", "text"), [("csv", "url\n{}\n"), ("json", '[{{"url": "{}"}},')])
-def test_a_table_from_a_pipe_that_stays_open_ends_with_ctrl_c(  # BUG 33
+def test_a_table_from_a_pipe_that_stays_open_ends_with_ctrl_c(
     site: Validators, tmp_path: Path, form: str, text: str
 ) -> None:
     words = command("run", "-", "--input-format", form, "-o", tmp_path / "out", *HERE)

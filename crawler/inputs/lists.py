@@ -227,11 +227,21 @@ class Lists:
         """In a thread."""
         told = "standard input" if name == STDIN else shown(name)
         with self._table(name, form, piped) as table:
-            rows, chosen = self._learn(told, table, form)
+            rows, chosen = self._begin(told, table, form)
             for batch in _batches(rows):
                 if self.columns is None:  # the first rows told nothing
                     self.understand(told, table, [row for row in batch if not row.flaw])
                 yield [self.entry(row, f"{told}:{row.at}") for row in (chosen.chosen(batch) if chosen else batch)]
+
+    def _begin(self, name: str, table: Table, form: str) -> tuple[Iterator[Row], RowFilter | None]:
+        """As `_learn`; but when the run is on its way, a file without the columns ends it like one that cannot be read."""
+        late = self.columns is not None
+        try:
+            return self._learn(name, table, form)
+        except SettingsError as error:
+            if late:
+                raise InputError(str(error)) from error
+            raise
 
     def entry(self, row: Row, origin: str) -> Entry:
         """What becomes of a row."""
