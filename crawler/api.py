@@ -185,6 +185,7 @@ class Crawler:
             fetching=pipeline.fetching if pipeline else 0,
             processing=pipeline.processing if pipeline else 0,
             storing=pipeline.storing if pipeline else 0,
+            publishing=self._store.publishing if pipeline else 0,
             bytes_fetched=counters.bytes_fetched,
             bytes_stored=counters.bytes_stored,
             reasons=counters.reasons,

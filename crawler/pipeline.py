@@ -136,7 +136,7 @@ class Pipeline:
     async def _feed_all(self) -> None:
         async for targets in self._source.batches():
             while not self._store.has_room(targets[0].index, self._under_way()) and (
-                self._under_way() or self._store.busy
+                self._under_way() or self._store.publishing
             ):
                 await self._clock.sleep(_LOOK_AGAIN)
             settled = {target.index for target in await self._journal.settled(targets)}

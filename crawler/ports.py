@@ -155,8 +155,8 @@ class Store(Protocol):
         ...
 
     @property
-    def busy(self) -> bool:
-        """True while something is being published."""
+    def publishing(self) -> int:
+        """Shards on their way to where they belong."""
         ...
 
     async def finish(self, total: int | None) -> None:

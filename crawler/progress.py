@@ -16,6 +16,7 @@ class Progress:
     Attributes:
         total: targets in the input, None while it is not known.
         done: stored + skipped + missed.
+        publishing: shards that are being made or uploaded.
         fetching, processing, storing: targets that are in or wait for that stage; the longest is the bottleneck.
         waiting: targets read from the input that wait for their turn: a free slot, their host, or a retry.
         bytes_fetched, bytes_stored: sums so far.
@@ -32,6 +33,7 @@ class Progress:
     fetching: int
     processing: int
     storing: int
+    publishing: int
     bytes_fetched: int
     bytes_stored: int
     reasons: Mapping[Reason, int]

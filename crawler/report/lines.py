@@ -36,6 +36,8 @@ def line(now: Progress, window: RateWindow) -> str:
         f"waiting {now.waiting:,} fetching {now.fetching:,} workers {now.processing:,} disk {now.storing:,}",
         f"slowest {bottleneck(now)}",
     ]
+    if now.publishing:
+        parts.append(f"shards on their way {now.publishing:,}")
     if now.missed:
         parts.append(f"missed {now.missed:,}: {reasons_line(now)}")
     if rates.left is not None:

@@ -60,4 +60,6 @@ def _stages(now: Progress) -> Text:
         ("disk", "disk", now.storing),
     ):
         text.append(f"   {label} {count:,}", style="bold cyan" if name == slowest else "")
+    if now.publishing:
+        text.append(f"   shards on their way {now.publishing:,}")
     return text.append(f"   slowest {slowest}", style="dim")

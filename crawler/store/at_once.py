@@ -13,8 +13,8 @@ class AtOnce:
         return True
 
     @property
-    def busy(self) -> bool:
-        return False
+    def publishing(self) -> int:
+        return 0
 
     async def finish(self, total: int | None) -> None:
         return None

@@ -149,8 +149,8 @@ class ShardStore:
         )
 
     @property
-    def busy(self) -> bool:
-        return bool(self._tasks)
+    def publishing(self) -> int:
+        return len(self._tasks)
 
     async def finish(self, total: int | None) -> None:
         self._pending.clear()  # everything that was put has been settled
