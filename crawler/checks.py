@@ -20,6 +20,8 @@ _FRACTIONS = (
 
 LONGEST = 10_000_000
 """Seconds, four months: timers of the system take no more than some years."""
+METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
+"""Files that lie beside the first folders."""
 NAME_FIELDS = ("index", "folder", "host", "stem", "sha256", "width", "height", "key")
 
 
@@ -237,7 +239,7 @@ def check_name(template: str) -> None:
     pieces = sample.replace("\\", "/").split("/")
     if (
         not used
-        or pieces[0] in ("metadata.jsonl", "metadata.csv", "metadata.parquet")
+        or pieces[0] in METADATA
         or any(piece in ("", ".", "..") or piece.startswith(".") for piece in pieces)
         or "\0" in sample
     ):

@@ -18,6 +18,11 @@ CrawlerError                 everything raised on purpose by this package
 from __future__ import annotations
 
 
+def in_one_line(error: BaseException) -> str:
+    """What a foreign error says, without line ends; its kind, if it says nothing."""
+    return " ".join((str(error) or type(error).__name__).split())
+
+
 class CrawlerError(Exception):
     """Base of every error this package raises on purpose. Its text is made for the user: one clear line."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 from collections.abc import Callable, Sequence
 from datetime import date, datetime, time, timedelta
@@ -70,6 +71,18 @@ def finite(value: Any) -> Any:
 def as_text(value: Any) -> str:
     """A value as text; bytes are UTF-8, as some programs write texts into Parquet."""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(plain(value))
+
+
+def json_text(value: Any) -> str | None:
+    """What stands in a column of texts: a value that is none is told as JSON."""
+    return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def as_column(values: Sequence[Any], kind: Any) -> Any:
+    """As `fitted`; but a column of texts takes all values."""
+    import pyarrow as pa
+
+    return fitted([json_text(value) for value in values] if pa.types.is_string(kind) else values, kind)
 
 
 def fitted(values: Sequence[Any], kind: Any) -> Any:

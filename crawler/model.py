@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 
 class Reason(Enum):
@@ -85,6 +85,21 @@ _LATER = frozenset(
         Reason.OUT_OF_MEMORY,
     }
 )
+
+
+class Row(NamedTuple):
+    """One row of a table that holds targets.
+
+    Attributes:
+        at: its line in a text file, else its number, from 1.
+        values: by column; those of a CSV file are texts.
+        flaw: why it cannot be read; its text is then in `text`.
+    """
+
+    at: int
+    values: dict[str, Any]
+    flaw: str = ""
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from crawler.checks import METADATA
 from crawler.clock import Clock
 from crawler.errors import JournalError, SettingsError
 from crawler.inputs.targets import Targets
@@ -21,7 +22,6 @@ from crawler.state.none import NullJournal
 from crawler.state.spill import TargetSpill
 from crawler.store.files import FileStore
 from crawler.store.metadata import Form, JsonLines, MetadataLedger, Separated, TableLedger
-from crawler.store.names import METADATA
 from crawler.store.none import NullStore
 
 if TYPE_CHECKING:
@@ -84,7 +84,6 @@ async def _open_files(
         files = RemoteFileStore(place, name_template(settings), home, store.sidecar, store.uploads, folder)
     else:
         folder = Path(store.output)
-        await asyncio.to_thread(_make_folder, folder / ".crawler")
         files = FileStore(folder, name_template(settings), durable, home=home, sidecar=store.sidecar)
     await asyncio.to_thread(_make_folder, folder)
     ledger = _ledger(settings, source, folder, home, files)
@@ -133,6 +132,7 @@ async def _remote_place(settings: Settings, home: Path) -> RemotePlace:
 async def _open_shards(
     settings: Settings, source: Targets, clock: Clock, stack: AsyncExitStack, unique: bool, home: Path
 ) -> Output:
+    from crawler.process.encode import EXTENSIONS
     from crawler.store.places import LocalPlace, Place
     from crawler.store.shard import Plan
     from crawler.store.shards import ShardLedger, ShardStore
@@ -146,8 +146,6 @@ async def _open_shards(
     ledger = ShardLedger()
     journal = _journal(settings, ledger, clock, unique, home)
     await stack.enter_async_context(journal)
-    from crawler.process.encode import EXTENSIONS
-
     first = "image" if process.encode == "original" else EXTENSIONS[process.encode]
     plan = Plan(
         shard_count=store.shard_count,

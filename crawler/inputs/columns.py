@@ -11,8 +11,8 @@ from typing import Any
 
 from crawler.errors import SettingsError
 from crawler.fitting import Convert, as_text, conversion_of, plain
-from crawler.inputs.rows import LONGEST_ROW, Row
-from crawler.model import NO_EXTRA, Extra
+from crawler.inputs.rows import LONGEST_ROW
+from crawler.model import NO_EXTRA, Extra, Row
 from crawler.settings import OUTPUT_COLUMNS, InputSettings
 from crawler.urls import as_text as clean
 
@@ -112,8 +112,7 @@ def columns_of(
     rows = [row for row in head if not row.flaw]
     url = settings.url_column or guessed(source, names, rows)
     if settings.keep_columns == ("all",):
-        plain = dict.fromkeys(name for name in names if name and name not in (url, settings.caption_column))
-        keep = tuple(plain)
+        keep = tuple(dict.fromkeys(name for name in names if name and name not in (url, settings.caption_column)))
     else:
         keep = settings.keep_columns
     named = [("url_column", url), ("caption_column", settings.caption_column), ("key_column", settings.key_column)]

@@ -16,11 +16,11 @@ from crawler.inputs.keys import Keys
 from crawler.inputs.lines import read_lines
 from crawler.inputs.opening import PipedFile, check_compression, opened
 from crawler.inputs.places import STDIN, files_of, format_of, is_regular, is_remote
-from crawler.inputs.rows import Row, Table
+from crawler.inputs.rows import Table
 from crawler.inputs.stdin import stdin
 from crawler.inputs.text_tables import text_table
 from crawler.inputs.where import Condition, RowFilter
-from crawler.model import NO_EXTRA, Extra
+from crawler.model import NO_EXTRA, Extra, Row
 from crawler.settings import InputSettings
 from crawler.urls import as_text, masked
 

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from crawler.errors import InputError
-from crawler.inputs.rows import Row
+from crawler.errors import InputError, in_one_line
 from crawler.inputs.where import Condition
+from crawler.model import Row
 from crawler.urls import masked
 
 _BATCH = 1024
@@ -36,7 +36,9 @@ class ParquetTable:
             self._file = pq.ParquetFile(file, buffer_size=_BUFFER, pre_buffer=False)
             schema = self._file.schema_arrow
         except (pa.ArrowException, OSError) as error:
-            raise InputError(f"{masked(source)}: is no Parquet file, or is damaged: {_told(error)}") from error
+            raise InputError(
+                f"{masked(source)}: is no Parquet file, or is damaged: {in_one_line(error)[:300]}"
+            ) from error
         self.names: Sequence[str] = schema.names
         self.types: dict[str, Any] = {field.name: field.type for field in schema}
         if where is not None and set(where.columns) <= set(self.names):
@@ -52,7 +54,9 @@ class ParquetTable:
             for group, first in self._groups():
                 yield from self._rows(group, first, columns)
         except (pa.ArrowException, OSError) as error:
-            raise InputError(f"{masked(self._source)}: cannot be read to its end: {_told(error)}") from error
+            raise InputError(
+                f"{masked(self._source)}: cannot be read to its end: {in_one_line(error)[:300]}"
+            ) from error
 
     def _groups(self) -> Iterator[tuple[int, int]]:
         """Row groups that may hold wanted rows, and the number of their first row."""
@@ -100,7 +104,3 @@ def _value(cell: Any) -> Any:
         if pa.types.is_string(cell.type) or pa.types.is_large_string(cell.type):
             return cell.cast(pa.binary()).as_py().decode("utf-8", "replace")
         return None
-
-
-def _told(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]

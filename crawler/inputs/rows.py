@@ -4,29 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
+from crawler.model import Row
 from crawler.urls import MASK
 
 LONGEST_ROW = 1_000_000
 """Characters of a line, or of a cell, that are taken."""
 _SHOWN = 200
 _PASSWORD = re.compile(r"(?<=//)[^/\s@]*(?=@)")
-
-
-class Row(NamedTuple):
-    """One row.
-
-    Attributes:
-        at: its line in a text file, else its number, from 1.
-        values: by column; those of a CSV file are texts.
-        flaw: why it cannot be read; its text is then in `text`.
-    """
-
-    at: int
-    values: dict[str, Any]
-    flaw: str = ""
-    text: str = ""
 
 
 class Table(Protocol):

@@ -15,8 +15,8 @@ from crawler.inputs.columns import Columns
 from crawler.inputs.lines import count_lines
 from crawler.inputs.lists import Entry, Lists, OpenRun
 from crawler.inputs.places import STDIN, compression_of, could_be_list, is_list, is_on_the_web, is_remote
-from crawler.inputs.rows import MappedRows, Row
-from crawler.model import NO_EXTRA, Extra, Target
+from crawler.inputs.rows import MappedRows
+from crawler.model import NO_EXTRA, Extra, Row, Target
 from crawler.settings import InputSettings
 from crawler.urls import as_text, masked, split_credentials
 

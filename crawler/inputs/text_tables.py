@@ -13,7 +13,8 @@ from io import TextIOWrapper
 from typing import IO, Any
 
 from crawler.errors import InputError
-from crawler.inputs.rows import LONGEST_ROW, Row, Table, broken
+from crawler.inputs.rows import LONGEST_ROW, Table, broken
+from crawler.model import Row
 
 _TOO_LONG = f"a row of more than {LONGEST_ROW:,} characters"
 _MOST_DIGITS = 4000

@@ -11,10 +11,10 @@ from functools import reduce
 from operator import and_, or_
 from typing import Any
 
-from crawler.errors import SettingsError
+from crawler.errors import SettingsError, in_one_line
 from crawler.extras import require
 from crawler.fitting import conversion_of, fitted
-from crawler.inputs.rows import Row
+from crawler.model import Row
 
 _WORDS = {
     "and": "and",
@@ -197,8 +197,7 @@ class Condition:
             raise self._unfit(error) from None
 
     def _unfit(self, error: Exception) -> SettingsError:
-        why = " ".join(str(error).split())[:300]
-        return SettingsError("where", f"{self._text!r} does not fit the columns: {why}")
+        return SettingsError("where", f"{self._text!r} does not fit the columns: {in_one_line(error)[:300]}")
 
 
 class RowFilter:

@@ -24,6 +24,7 @@ from PIL import (  # the plugins are named so that a worker loads these and not 
     WebPImagePlugin,
 )
 
+from crawler.errors import in_one_line
 from crawler.model import Reason
 from crawler.process.colour import simple
 from crawler.signatures import sniff
@@ -202,8 +203,7 @@ def format_name(picture: Image.Image) -> str:
 
 def words(error: BaseException) -> str:
     """One short line."""
-    text = " ".join((str(error) or type(error).__name__).split())[:200]
-    return text.encode("utf-8", "replace").decode()  # no lone surrogates, which nothing can write
+    return in_one_line(error)[:200].encode("utf-8", "replace").decode()  # no lone surrogates, which nothing can write
 
 
 def _unidentified(data: bytes, formats: tuple[str, ...]) -> Refused:

@@ -36,7 +36,7 @@ from crawler.state.rows import (
     record_of,
     row,
 )
-from crawler.state.schema import connect, damaged
+from crawler.state.schema import connect, damaged, differences
 from crawler.state.shelf import JournalShelf
 from crawler.state.twins import Claims, Twins
 
@@ -330,11 +330,7 @@ class FolderJournal:
         before = json.loads(self._fact("settings") or "{}")
         if before:
             before = dict(self._assumed) | before
-        changed = [
-            f"--{name.replace('_', '-')} is {now} and was {before[name]}"
-            for name, now in self._settings.items()
-            if name in before and before[name] != now
-        ]
+        changed = differences(self._settings, before)
         if changed and self._db.execute("SELECT 1 FROM targets LIMIT 1").fetchone():
             raise SettingsChanged(
                 f"{self._output}: was made with other settings: {'; '.join(changed)}. "

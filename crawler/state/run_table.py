@@ -4,21 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
-from crawler.model import Settled
+from crawler.model import Row, Settled
 from crawler.state.journal import retried_reasons
 from crawler.state.reader import RunReader
-
-
-class RunRow(NamedTuple):
-    """A row of the table; see `crawler.inputs.rows.Row`."""
-
-    at: int
-    values: dict[str, Any]
-    flaw: str = ""
-    text: str = ""
-
 
 _HEAD = 1000
 _COLUMNS = (
@@ -48,10 +38,10 @@ class RunTable:
             retried_reasons("all" if take in ("missed", "all") else take) if take != "stored" else frozenset()
         )
 
-    def rows(self, wanted: Collection[str] | None) -> Iterator[RunRow]:
+    def rows(self, wanted: Collection[str] | None) -> Iterator[Row]:
         for one in self._reader.settled():
             if (self._stored and not one.reason) or one.reason in self._reasons:
-                yield RunRow(one.index, _values(one))
+                yield Row(one.index, _values(one))
 
     def close(self) -> None:
         return None

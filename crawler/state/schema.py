@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from crawler.errors import JournalError
 
@@ -124,6 +125,15 @@ def damaged(path: Path, error: Exception) -> JournalError:
         f"{path}: the journal cannot be read ({error}). Nothing was changed. "
         "Restore it from a copy, or start in another folder."
     )
+
+
+def differences(now: Mapping[str, Any], before: Mapping[str, Any]) -> list[str]:
+    """Settings that are other ones than those noted, as flags, for people. What was not noted then does not count."""
+    return [
+        f"--{name.replace('_', '-')} is {value} and was {before[name]}"
+        for name, value in now.items()
+        if name in before and before[name] != value
+    ]
 
 
 def _check(connection: sqlite3.Connection, path: Path) -> None:

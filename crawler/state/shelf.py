@@ -7,14 +7,12 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from crawler.errors import SettingsChanged
 from crawler.model import Settled
 from crawler.state.rows import FORGET, INSERT, RECORD_COLUMNS, SETTLED_COLUMNS, key_of, record_of, row_of, settled_of
-from crawler.state.schema import connect_to_read
-
-Value = TypeVar("Value")
+from crawler.state.schema import connect_to_read, differences
 
 STALE = -1
 """Instead of the number of its targets: the shard has to be written again."""
@@ -51,16 +49,12 @@ class JournalShelf:
         return found is not None
 
     async def ended(self, first: int, last: int) -> int:
-        found = await self._ask(
-            lambda db: db.execute("SELECT count(*) FROM targets WHERE id BETWEEN ? AND ?", (first, last)).fetchone()
-        )
-        return int(found[0])
+        found: int = await self._ask(lambda db: _ended(db, first, last))
+        return found
 
     async def waiting(self, size: int) -> Sequence[int]:
-        rows = await self._ask(
-            lambda db: db.execute("SELECT DISTINCT id / ? FROM targets WHERE place IS NOT NULL", (size,)).fetchall()
-        )
-        return [shard for (shard,) in rows]
+        found: list[int] = await self._ask(lambda db: _waiting(db, size))
+        return found
 
     async def cut_off(self, first: int, last: int, size: int) -> None:
         await self._ask(lambda db: db.executemany(FORGET, [(index,) for index in _beyond(db, first, last, size)]))
@@ -71,7 +65,8 @@ class JournalShelf:
 
     async def counts(self, size: int) -> Mapping[int, int]:
         # Only of what is not published: the others need no count, and there may be millions.
-        return dict(await self._ask(lambda db: _counts(db, size)))
+        found: dict[int, int] = await self._ask(lambda db: _counts(db, size))
+        return found
 
     async def published(self) -> Sequence[int]:
         rows = await self._ask(lambda db: db.execute("SELECT id FROM shards").fetchall())
@@ -115,23 +110,25 @@ def read_slice(path: Path, first: int, last: int, by_key: bool) -> Iterator[Sett
     with closing(connect_to_read(path)) as db:
         if not by_key:
             query = f"SELECT {SETTLED_COLUMNS} FROM targets WHERE id BETWEEN ? AND ? ORDER BY id"
-            for values in db.execute(query, (first, last)):
-                yield settled_of(values)
+            yield from map(settled_of, db.execute(query, (first, last)))
             return
         rows = db.execute("SELECT id, more FROM targets WHERE id BETWEEN ? AND ?", (first, last))
         for _, index in sorted((key_of(more), index) for index, more in rows):
             yield settled_of(db.execute(f"SELECT {SETTLED_COLUMNS} FROM targets WHERE id = ?", (index,)).fetchone())
 
 
-def _counts(db: sqlite3.Connection, size: int) -> list[tuple[int, int]]:
-    found: list[tuple[int, int]] = []
-    for shard in _unpublished(db, size):
-        (count,) = db.execute(
-            "SELECT count(*) FROM targets WHERE id BETWEEN ? AND ?", (shard * size, shard * size + size - 1)
-        ).fetchone()
-        if count:
-            found.append((shard, count))
-    return found
+def _ended(db: sqlite3.Connection, first: int, last: int) -> int:
+    found: tuple[int] = db.execute("SELECT count(*) FROM targets WHERE id BETWEEN ? AND ?", (first, last)).fetchone()
+    return found[0]
+
+
+def _waiting(db: sqlite3.Connection, size: int) -> list[int]:
+    return [shard for (shard,) in db.execute("SELECT DISTINCT id / ? FROM targets WHERE place IS NOT NULL", (size,))]
+
+
+def _counts(db: sqlite3.Connection, size: int) -> dict[int, int]:
+    found = {shard: _ended(db, shard * size, shard * size + size - 1) for shard in _unpublished(db, size)}
+    return {shard: count for shard, count in found.items() if count}
 
 
 def _beyond(db: sqlite3.Connection, first: int, last: int, size: int) -> list[int]:
@@ -159,20 +156,15 @@ def _unpublished(db: sqlite3.Connection, size: int) -> list[int]:
 
 def _unfinished(db: sqlite3.Connection, size: int, total: int | None) -> list[int]:
     """Shards all of whose targets have ended, and which are not published as they are now."""
-    changed = {shard for (shard,) in db.execute("SELECT DISTINCT id / ? FROM targets WHERE place IS NOT NULL", (size,))}
+    waiting = set(_waiting(db, size))
     before = dict(db.execute("SELECT id, targets FROM shards"))
-    changed |= {shard for shard, targets in before.items() if targets == STALE or targets < size}
+    stale = {shard for shard, targets in before.items() if targets == STALE or targets < size}
     found = []
-    for shard in sorted(changed | set(_unpublished(db, size))):
+    for shard in sorted(waiting | stale | set(_unpublished(db, size))):
         first = shard * size
-        (count,) = db.execute(
-            "SELECT count(*) FROM targets WHERE id BETWEEN ? AND ?", (first, first + size - 1)
-        ).fetchone()
+        count = _ended(db, first, first + size - 1)
         wanted = size if total is None else min(size, total - first)
-        waiting = db.execute(
-            "SELECT 1 FROM targets WHERE id BETWEEN ? AND ? AND place IS NOT NULL LIMIT 1", (first, first + size - 1)
-        ).fetchone()
-        if count >= wanted > 0 and (waiting or before.get(shard) != count):
+        if count >= wanted > 0 and (shard in waiting or before.get(shard) != count):
             found.append(shard)
     return found
 
@@ -202,11 +194,7 @@ def _adopt(
 
 
 def _check(settings: Mapping[str, Any], before: Mapping[str, Any]) -> None:
-    changed = [
-        f"--{name.replace('_', '-')} is {now} and was {before[name]}"
-        for name, now in settings.items()
-        if name in before and before[name] != now
-    ]
+    changed = differences(settings, before)
     if changed:
         raise SettingsChanged(
             f"its shards were made with other settings: {'; '.join(changed)}. Use the same settings, or another output"

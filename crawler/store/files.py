@@ -9,12 +9,13 @@ import shutil
 from collections.abc import Awaitable, Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from crawler.batcher import Batcher
-from crawler.disk import disk_errors, write_all
+from crawler.disk import disk_errors, flush, write_all
 from crawler.model import CompanionFile, Picture, Receipt, Record
 from crawler.store.at_once import AtOnce
+from crawler.store.digests import digest_of, stored_companion
 from crawler.store.facts import told
 from crawler.store.intents import Intents
 from crawler.store.names import beside, file_name, numbered
@@ -46,7 +47,6 @@ class FileStore(AtOnce):
         durable: flush every file and its folder to the disk before it counts as stored.
         home: folder of the journal, where names that are about to appear are noted.
         sidecar: what is written beside each picture: `json`, `txt`.
-        told_of: what is in the JSON.
     """
 
     def __init__(
@@ -57,12 +57,10 @@ class FileStore(AtOnce):
         *,
         home: Path | None = None,
         sidecar: Sequence[str] = (),
-        told_of: Callable[[Record], dict[str, Any]] = told,
     ) -> None:
         self._folder = folder
         self._home = home or folder / ".crawler"
         self._sidecar = sidecar
-        self._told_of = told_of
         self._template = template
         self._durable = durable
         self._temporary = folder / _TEMPORARY
@@ -159,13 +157,8 @@ class FileStore(AtOnce):
         for companion in picture.companions:
             file = NewFile(index, companion.label, companion.data)
             place = self._place(file, beside(name, companion.label, companion.extension), fresh)
-            digest = hashlib.sha256(companion.data).digest()
-            found.append(
-                CompanionFile(
-                    companion.label, place, companion.width, companion.height, companion.format, len(file.data), digest
-                )
-            )
-        receipt = Receipt(name, len(picture.data), _digest(picture), tuple(found))
+            found.append(stored_companion(companion, place))
+        receipt = Receipt(name, len(picture.data), digest_of(picture), tuple(found))
         return self._with_sidecars(picture, receipt, fresh) if self._sidecar else receipt
 
     def _with_sidecars(self, picture: Picture, receipt: Receipt, fresh: dict[str, NewFile]) -> Receipt:
@@ -173,7 +166,7 @@ class FileStore(AtOnce):
         made = []
         for ending in self._sidecar:
             if ending == "json":
-                data = json.dumps(self._told_of(Record.made(picture, receipt)), ensure_ascii=False, indent=4)
+                data = json.dumps(told(Record.made(picture, receipt)), ensure_ascii=False, indent=4)
             else:
                 data = picture.target.extra.caption or ""
             file = NewFile(picture.target.index, ending, data.encode(errors="backslashreplace"))
@@ -229,7 +222,7 @@ class FileStore(AtOnce):
             os.replace(temporary, self._folder / name)
         if self._durable:
             for parent in {(self._folder / name).parent for name in fresh}:
-                _flush_folder(parent)
+                flush(parent)
         return {}
 
     def _make_parent(self, name: str) -> None:
@@ -250,15 +243,3 @@ class FileStore(AtOnce):
 def _error_of(receipt: Receipt, failed: Mapping[str, BaseException]) -> BaseException | None:
     names = (receipt.file_name, *(one.file_name for one in receipt.companions))
     return next((failed[name] for name in names if name in failed), None)
-
-
-def _digest(picture: Picture) -> bytes:
-    return picture.sha256 if picture.untouched else hashlib.sha256(picture.data).digest()
-
-
-def _flush_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

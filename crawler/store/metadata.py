@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from crawler.disk import disk_errors, write_all
+from crawler.fitting import json_text
 from crawler.model import Record
 from crawler.store.facts import told
 from crawler.store.files import INTENTS, FileStore
@@ -70,7 +71,7 @@ class Separated:
 
     def line(self, record: Record) -> bytes:
         row = told(record, self._captions)
-        return _separated([_cell(row.get(name)) for name in self._columns()])
+        return _separated([json_text(row.get(name)) or "" for name in self._columns()])
 
     def _columns(self) -> list[str]:
         return [*_ALWAYS, *(["caption"] if self._captions else []), "key", *self._kept(), "files", "exif", "values"]
@@ -86,12 +87,6 @@ def _separated(cells: Iterable[str]) -> bytes:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerow(cells)
     return text.getvalue().encode(errors="backslashreplace")
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 class MetadataLedger:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from itertools import islice
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from crawler.fitting import fitted
+from crawler.fitting import as_column
 from crawler.model import Record
 from crawler.store.facts import told
 
@@ -37,11 +36,5 @@ def write_table(path: Path, records: Iterable[Record], captions: bool, kept: Map
     rows = iter(records)
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         while some := [told(record, captions) for record in islice(rows, _ROWS)]:
-            found = [_column([row.get(name) for row in some], kind, name in kept) for name, kind in columns.items()]
+            found = [as_column([row.get(name) for row in some], kind) for name, kind in columns.items()]
             writer.write_table(pa.Table.from_arrays(found, schema=schema))
-
-
-def _column(values: list[Any], kind: Any, kept: bool) -> Any:
-    if pa.types.is_string(kind):
-        values = [one if one is None or isinstance(one, str) else json.dumps(one, ensure_ascii=False) for one in values]
-    return fitted(values, kind)

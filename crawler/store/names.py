@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from crawler import urls
+from crawler.checks import METADATA
 from crawler.model import Picture
 from crawler.settings import DEFAULT_NAME
 
 PER_FOLDER = 10_000
 """Pictures in one numbered folder."""
 
-METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
-"""Files that lie beside the first folders."""
 _LONGEST_PART = 200  # bytes; file systems take 255, and an ending and a number may follow
 
 

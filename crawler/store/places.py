@@ -12,8 +12,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import IO, Protocol, TypeVar, cast
 
-from crawler.disk import disk_errors
-from crawler.errors import StoreError, StoreStopped
+from crawler.disk import disk_errors, flush
+from crawler.errors import StoreError, StoreStopped, in_one_line
 from crawler.urls import masked
 
 Value = TypeVar("Value")
@@ -81,10 +81,10 @@ class LocalPlace:
         with disk_errors(self._folder):
             for path, name in files:
                 if self._durable:
-                    _flush(path)
+                    flush(path)
                 os.replace(path, self._folder / name)
             if self._durable:
-                _flush(self._folder)
+                flush(self._folder)
 
     def fetch(self, name: str) -> Path:
         return self._folder / name
@@ -101,14 +101,6 @@ class LocalPlace:
 
     def close(self) -> None:
         return None
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 class RemotePlace:
@@ -156,10 +148,7 @@ class RemotePlace:
         self.system.rm_file(path)
 
     def names(self) -> list[str]:
-        try:
-            found = self._try("list", lambda: self.system.ls(self._root, detail=True), missing_ok=True) or []
-        except FileNotFoundError:
-            return []
+        found = self._try("list", lambda: self.system.ls(self._root, detail=True), missing_ok=True) or []
         return [entry["name"].rpartition("/")[2] for entry in found if entry.get("type") != "directory"]
 
     def publish(self, files: Sequence[tuple[Path, str]], keep: bool = False) -> None:
@@ -169,27 +158,22 @@ class RemotePlace:
                 path.unlink(missing_ok=True)
 
     def _upload(self, path: Path, name: str) -> None:
-        whole = f"{self._root}/{name}"
-        if self._atomic:
-            self.system.put_file(str(path), whole)
-            return
-        self.system.makedirs(whole.rpartition("/")[0], exist_ok=True)
-        temporary = f"{whole.rpartition('/')[0]}/.{name.rpartition('/')[2]}.part"
-        self.system.put_file(str(path), temporary)
-        self.system.mv(temporary, whole)
+        self._whole(name, lambda address: self.system.put_file(str(path), address))
 
     def write(self, name: str, data: bytes) -> None:
         """A small file."""
-        self._try(f"upload {name}", lambda: self._write(name, data))
+        self._try(f"upload {name}", lambda: self._whole(name, lambda address: self.system.pipe_file(address, data)))
 
-    def _write(self, name: str, data: bytes) -> None:
+    def _whole(self, name: str, send: Callable[[str], None]) -> None:
+        """Send a file so that it has its name when it is whole, and not before."""
         whole = f"{self._root}/{name}"
         if self._atomic:
-            self.system.pipe_file(whole, data)
+            send(whole)
             return
-        self.system.makedirs(whole.rpartition("/")[0], exist_ok=True)
-        temporary = f"{whole.rpartition('/')[0]}/.{name.rpartition('/')[2]}.part"
-        self.system.pipe_file(temporary, data)
+        folder, _, last = whole.rpartition("/")
+        temporary = f"{folder}/.{last}.part"
+        self.system.makedirs(folder, exist_ok=True)
+        send(temporary)
         self.system.mv(temporary, whole)
 
     def exists(self, name: str) -> bool:
@@ -304,5 +288,4 @@ class RemotePlace:
 
 
 def _told(error: BaseException) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return masked(text)[:300]
+    return masked(in_one_line(error))[:300]

@@ -7,7 +7,6 @@ shard that is published is only written again if one of its pictures has come la
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import shutil
 import time
@@ -21,9 +20,10 @@ from typing import Any, Literal
 from crawler.batcher import Batcher
 from crawler.disk import disk_errors
 from crawler.errors import StoreError, StoreStopped
-from crawler.model import CompanionFile, Picture, Receipt, Record
+from crawler.model import Picture, Receipt, Record
 from crawler.ports import Shelf
 from crawler.store.builder import Builder
+from crawler.store.digests import digest_of, stored_companion
 from crawler.store.order import Built, Order
 from crawler.store.places import Place
 from crawler.store.shard import Plan
@@ -303,15 +303,8 @@ class ShardStore:
         shard = target.index // size
         place = self._spool.append(shard, [picture.data, *(one.data for one in picture.companions)])
         stem = f"{shard_name(shard)}/{target.extra.key or sample_key(target.index, size)}"
-        digest = picture.sha256 if picture.untouched else hashlib.sha256(picture.data).digest()
-        companions = tuple(
-            CompanionFile(
-                one.label, f"{stem}.{one.label}.{one.extension}", one.width, one.height, one.format, len(one.data),
-                hashlib.sha256(one.data).digest(),
-            )
-            for one in picture.companions
-        )  # fmt: skip
-        return Receipt(f"{stem}.{picture.extension}", len(picture.data), digest, companions, place)
+        companions = tuple(stored_companion(one, f"{stem}.{one.label}.{one.extension}") for one in picture.companions)
+        return Receipt(f"{stem}.{picture.extension}", len(picture.data), digest_of(picture), companions, place)
 
 
 class ShardLedger:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from crawler.fitting import fitted
+from crawler.fitting import as_column
 from crawler.model import Settled
 from crawler.store.sample import error_of, status_of
 
@@ -55,16 +55,8 @@ def columns_of(
         elif name in THEIRS or name in OURS:
             found.append(pa.array([fact[name] for fact in facts], field.type))
         else:
-            values = [one.extra.kept.get(name) for one in rows]
-            if pa.types.is_string(field.type):
-                values = [_as_text(value) for value in values]
-            found.append(fitted(values, field.type))
+            found.append(as_column([one.extra.kept.get(name) for one in rows], field.type))
     return pa.Table.from_arrays(found, schema=schema)
-
-
-def _as_text(value: Any) -> str | None:
-    """What does not have the type of its column is told as JSON where that is text."""
-    return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _pictures(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -38,13 +37,15 @@ class TableFile:
         self._rows: list[Settled] = []
         self._keys: list[str] = []
         binary = [f"{name}.bytes" if pa.types.is_struct(kind) else name for name, kind in pictures.items()]
+        leaves = [leaf for field in schema for leaf in _leaves(field.name, field.type)]
+        others = [leaf for leaf in leaves if leaf not in binary]
         self._writer = pq.ParquetWriter(
             path,
             schema,
             # Pictures are compressed already; for the rest zstd is smaller than snappy at the same speed.
-            compression={_path(field): "none" if _path(field) in binary else "zstd" for field in _leaves(schema)},
-            use_dictionary=[_path(field) for field in _leaves(schema) if _path(field) not in binary],
-            write_statistics=[_path(field) for field in _leaves(schema) if _path(field) not in binary],
+            compression={leaf: "none" if leaf in binary else "zstd" for leaf in leaves},
+            use_dictionary=others,
+            write_statistics=others,
         )
 
     def add(self, one: Settled, key: str, pictures: Mapping[str, bytes]) -> None:
@@ -71,23 +72,10 @@ class TableFile:
                 data.clear()
 
 
-def _leaves(schema: pa.Schema) -> list[tuple[str, ...]]:
-    found: list[tuple[str, ...]] = []
-    for field in schema:
-        _collect(field, (field.name,), found)
-    return found
-
-
-def _collect(field: Any, path: tuple[str, ...], found: list[tuple[str, ...]]) -> None:
-    kind = field.type
+def _leaves(path: str, kind: pa.DataType) -> list[str]:
+    """Paths of the columns of Parquet that a column becomes."""
     if pa.types.is_struct(kind):
-        for inner in kind:
-            _collect(inner, (*path, inner.name), found)
-    elif pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
-        _collect(pa.field("element", kind.value_type), (*path, "list", "element"), found)
-    else:
-        found.append(path)
-
-
-def _path(parts: tuple[str, ...]) -> str:
-    return ".".join(parts)
+        return [leaf for inner in kind for leaf in _leaves(f"{path}.{inner.name}", inner.type)]
+    if pa.types.is_list(kind):  # of all lists, kept columns are of this kind only
+        return _leaves(f"{path}.list.element", kind.value_type)
+    return [path]
