@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 from crawler.clock import Clock, SystemClock
 from crawler.errors import CrawlerError, InputError, SettingsError, StoreStopped
@@ -27,14 +28,16 @@ from crawler.pipeline import Deliver, Pipeline
 from crawler.ports import Frontier, Source
 from crawler.process.pool import WorkerPool
 from crawler.progress import Progress, Summary
+from crawler.report.bottleneck import bottleneck
 from crawler.report.counters import Counters
 from crawler.settings import Settings
+from crawler.stages import Stopwatch
 from crawler.state.home import home_for
 from crawler.state.run_table import RunTable
 
 logger = logging.getLogger(__name__)
 
-_BACKLOG_PER_WORKER = 32
+_BACKLOG_PER_WORKER = 64
 _OUTCOMES_AHEAD = 64
 
 ProgressCallback = Callable[[Progress], None]
@@ -75,12 +78,13 @@ class Crawler:
         self._progress_every = progress_every or self.settings.report.progress_every
         self._source = _source(self.settings)
         self._counters = Counters()
+        self._stopwatch = Stopwatch()
         self._budget = ByteBudget(self.settings.fetch.memory)
         self._mailbox: Mailbox | None = None
         self._outcomes = Outbox(_OUTCOMES_AHEAD)
         self._run: asyncio.Task[None] | None = None
         self._pipeline: Pipeline | None = None
-        self._seconds = 0.0
+        self._ended: _Spent | None = None
         if self.settings.store.format != "none" and not self.settings.store.output:
             raise SettingsError("output", "is missing: name the folder for the pictures, for example -o pictures")
 
@@ -89,13 +93,14 @@ class Crawler:
         async with AsyncExitStack() as stack:
             # Closed in the opposite order: the journal last, when everything that is stored has been told to it.
             self._journal, self._store, self._spill = await open_output(self.settings, self._source, self._clock, stack)
-            self._pool = await stack.enter_async_context(WorkerPool(self.settings.process))
+            self._pool = await stack.enter_async_context(WorkerPool(self.settings.process, stopwatch=self._stopwatch))
             process = self.settings.process
             client = Client(
                 self.settings.fetch, self._budget, self._clock, self._journal,
                 unwanted=process.unwanted if process.picky else None,
                 robots_tries=self.settings.frontier.retries + 1,
                 gap=self.settings.frontier.gap,
+                stopwatch=self._stopwatch,
             )  # fmt: skip
             self._client = await stack.enter_async_context(client)
             self._stack = stack.pop_all()
@@ -175,6 +180,7 @@ class Crawler:
         """The state of the run now."""
         counters, pipeline = self._counters, self._pipeline
         skipped = pipeline.skipped if pipeline else 0
+        spent = self._spent()
         return Progress(
             total=self._source.total,
             done=counters.stored + counters.missed + skipped,
@@ -189,7 +195,12 @@ class Crawler:
             bytes_fetched=counters.bytes_fetched,
             bytes_stored=counters.bytes_stored,
             reasons=counters.reasons,
-            seconds=self._elapsed(),
+            seconds=spent.seconds,
+            workers=self._pool.size if pipeline else 0,
+            slots=self.settings.frontier.concurrency,
+            busy_seconds=spent.busy,
+            loop_seconds=spent.loop,
+            stages=self._stopwatch.times(),
         )
 
     @property
@@ -210,6 +221,10 @@ class Crawler:
             output=self.settings.store.output,
             ended="stopped" if stopped else "finished",
             peak_body_bytes=self._budget.peak,
+            parent_cpu_seconds=self._spent().cpu,
+            workers_busy=state.busy_seconds / max(state.seconds, 1e-9) / max(state.workers, 1),
+            stages=state.stages,
+            bottleneck=bottleneck(state),
             metadata=f"metadata.{self.settings.store.metadata}" if self.settings.store.format == "files" else "",
         )
 
@@ -237,8 +252,9 @@ class Crawler:
             backlog=_BACKLOG_PER_WORKER * self._pool.size,
             retry=Backoff(settings.retries, settings.max_wait),
             deliver=deliver,
+            stopwatch=self._stopwatch,
         )  # fmt: skip
-        self._began = self._clock.monotonic()
+        self._began = _Spent(self._clock.monotonic(), self._pool.busy_seconds, time.thread_time(), time.process_time())
         self._run = asyncio.create_task(self._watched(self._pipeline), name="crawler-run")
         return self._run
 
@@ -255,7 +271,7 @@ class Crawler:
         except StoreStopped:
             pass  # what it did not get is not in the journal, or still in the spool
         finally:
-            self._seconds = self._clock.monotonic() - self._began
+            self._ended = self._spent()
             if ticker is not None:
                 ticker.cancel()
             if self._progress is not None:
@@ -285,10 +301,26 @@ class Crawler:
         if error is not None and not quietly:
             raise error
 
-    def _elapsed(self) -> float:
-        if self._pipeline is None:
-            return 0.0
-        return self._seconds or self._clock.monotonic() - self._began
+    def _spent(self) -> _Spent:
+        """What the run has taken so far, or took in the end. Called on the loop's thread, whose CPU time it tells."""
+        if self._ended is not None or self._pipeline is None:
+            return self._ended or _Spent(0.0, 0.0, 0.0, 0.0)
+        began = self._began
+        return _Spent(
+            self._clock.monotonic() - began.seconds,
+            self._pool.busy_seconds - began.busy,
+            time.thread_time() - began.loop,
+            time.process_time() - began.cpu,
+        )
+
+
+class _Spent(NamedTuple):
+    """Seconds: of the clock, of busy workers, of CPU in the loop's thread, of CPU in this process."""
+
+    seconds: float
+    busy: float
+    loop: float
+    cpu: float
 
 
 class Outbox:

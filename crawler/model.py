@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 
@@ -229,8 +230,7 @@ class Visit:
         self.url, self.redirects, self.spent, self.jar = self.target.url, 0, 0.0, None
 
 
-@dataclass(frozen=True, slots=True)
-class Fetched:
+class Fetched(NamedTuple):
     """The bytes of one target, as they came, before anybody looked into them.
 
     Attributes:
@@ -249,6 +249,10 @@ class Fetched:
     seconds: float
     etag: str = ""
     last_modified: str = ""
+
+    def emptied(self) -> Fetched:
+        """The same without its bytes: whoever holds a picture does not hold its source too."""
+        return self._replace(body=b"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,10 +328,10 @@ class Likeness:
 
 
 NO_LIKENESS = Likeness()
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Picture:
+class Picture(NamedTuple):
     """One picture, ready to be stored.
 
     Attributes:
@@ -363,7 +367,7 @@ class Picture:
     companions: tuple[Companion, ...] = ()
     likeness: Likeness = NO_LIKENESS
     exif: Mapping[str, Any] | None = None
-    values: Mapping[str, Any] = field(default_factory=dict)
+    values: Mapping[str, Any] = NOTHING
 
     @property
     def target(self) -> Target:
@@ -434,8 +438,7 @@ class CompanionFile:
         return self.width > 0
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(NamedTuple):
     """Proof that a picture is where it belongs.
 
     Attributes:
@@ -453,8 +456,7 @@ class Receipt:
     place: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How one target ended: stored (`receipt` and `picture` are set) or missed (`miss` is set).
 
     Attributes:
@@ -476,8 +478,7 @@ class Outcome:
         return self.miss is None
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """What is kept of one stored picture: a line of metadata and a row of the journal. Fields as in `Picture`.
 
     Attributes:
@@ -488,7 +489,7 @@ class Record:
     """
 
     file_name: str
-    index: int
+    index: int  # type: ignore[assignment]
     url: str
     final_url: str
     sha256: bytes
@@ -507,7 +508,7 @@ class Record:
     notes: tuple[str, ...] = ()
     companions: tuple[CompanionFile, ...] = ()
     exif: str | None = None
-    values: Mapping[str, Any] = field(default_factory=dict)
+    values: Mapping[str, Any] = NOTHING
     extra: Extra = NO_EXTRA
     place: int | None = None
 
@@ -527,31 +528,13 @@ class Record:
     def made(cls, picture: Picture, receipt: Receipt) -> Record:
         """The record of a picture and of where it is."""
         fetched, target = picture.fetched, picture.target
-        return cls(
-            file_name=receipt.file_name,
-            index=target.index,
-            url=target.url,
-            final_url=fetched.final_url,
-            sha256=picture.sha256,
-            digest=receipt.digest,
-            width=picture.width,
-            height=picture.height,
-            original_width=picture.original_width,
-            original_height=picture.original_height,
-            format=picture.format,
-            size=receipt.size,
-            content_type=fetched.content_type,
-            fetched_at=fetched.fetched_at,
-            etag=fetched.etag,
-            last_modified=fetched.last_modified,
-            frames=picture.frames,
-            notes=picture.notes,
-            companions=receipt.companions,
-            exif=None if picture.exif is None else json.dumps(picture.exif, ensure_ascii=False),
-            values=picture.values,
-            extra=target.extra,
-            place=receipt.place,
-        )
+        exif = None if picture.exif is None else json.dumps(picture.exif, ensure_ascii=False)
+        return cls(  # by position, in the order of the fields: this happens once a picture
+            receipt.file_name, target.index, target.url, fetched.final_url, picture.sha256, receipt.digest,
+            picture.width, picture.height, picture.original_width, picture.original_height, picture.format,
+            receipt.size, fetched.content_type, fetched.fetched_at, fetched.etag, fetched.last_modified,
+            picture.frames, picture.notes, receipt.companions, exif, picture.values, target.extra, receipt.place,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ Encode = Literal["jpeg", "png", "webp", "avif", "gif", "original"]
 Subsampling = Literal["420", "422", "444"]
 Mode = Literal["auto", "rgb"]
 Truncated = Literal["miss", "keep"]
+Executor = Literal["process", "thread"]
 Kept = Literal["exif", "icc", "xmp"]
 Dedup = Literal["url", "bytes", "pixels", "near"]
 
@@ -132,8 +133,11 @@ class ProcessSettings:
     transform: str | Callable[..., Any] = ""
     """A function of yours that every picture goes through in a worker, `package.module:function`: it takes a
     `PIL.Image` (upright, sRGB) and returns one, or None to drop the picture."""
+    executor: Executor = "process"
+    """Where pictures are worked on: in worker `process`es, or in `thread`s of this one, for comparison and where no process
+    can be started. With threads nothing isolates a picture that crashes, takes too long or takes too much memory."""
     workers: int = 0
-    """Worker processes; 0 is one for each core."""
+    """Worker processes, or threads; 0 is one for each core."""
     process_timeout: float = 20.0
     """Seconds for one picture in a worker; a picture that takes longer is missed as `too_slow`."""
     worker_memory: int = 2 * GB
@@ -161,6 +165,8 @@ class ProcessSettings:
         if not isinstance(self.verify_hash, str):
             raise SettingsError("verify_hash", f"{self.verify_hash!r} given, must be the name of a column")
         check_function(self, "transform")
+        if self.executor == "thread" and self.truncated == "keep":
+            raise SettingsError("executor", "thread given, cannot be used with --truncated keep, which needs processes")
         check_range(self, "workers", 0, 1024)
         check_range(self, "process_timeout", 0.01, LONGEST)
         check_range(self, "worker_memory", 256 * MB)
@@ -279,7 +285,7 @@ class ProcessSettings:
 
 _CHOICES: dict[str, Any] = {
     "fit": Fit, "gravity": Gravity, "filter": Filter, "encode": Encode, "subsampling": Subsampling,
-    "mode": Mode, "truncated": Truncated,
+    "mode": Mode, "truncated": Truncated, "executor": Executor,
 }  # fmt: skip
 
 

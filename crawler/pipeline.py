@@ -31,6 +31,7 @@ from crawler.model import (
     Visit,
 )
 from crawler.ports import Fetcher, Frontier, Journal, Observer, Processor, Source, Store
+from crawler.stages import Stopwatch
 
 _LOOK_AGAIN = 0.1
 """Seconds between two looks at a store that has no room."""
@@ -47,6 +48,7 @@ class Pipeline:
         backlog: bodies that may wait for the workers or be in them.
         retry: seconds before a failed visit is tried again, None for never.
         deliver: is awaited with every outcome; a slow taker slows the run.
+        stopwatch: is told how long the store takes.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Pipeline:
         backlog: int,
         retry: Retry,
         deliver: Deliver | None = None,
+        stopwatch: Stopwatch | None = None,
     ) -> None:
         self._source = source
         self._frontier = frontier
@@ -75,9 +78,10 @@ class Pipeline:
         self._clock = clock
         self._retry = retry
         self._deliver = deliver
+        self._stopwatch = stopwatch or Stopwatch()
         self._slots = asyncio.Semaphore(concurrency)
         self._room = asyncio.Semaphore(backlog)
-        self._fetches: set[asyncio.Task[None]] = set()
+        self._fetches: dict[Visit, asyncio.Task[None]] = {}
         self._feeder: asyncio.Task[None] | None = None
         self._stopping = False
         self._failure: InputError | None = None
@@ -113,7 +117,7 @@ class Pipeline:
         if self._feeder is not None:
             self._feeder.cancel()
         if drop_fetches:
-            for task in self._fetches:
+            for task in self._fetches.values():
                 task.cancel()
 
     @property
@@ -175,19 +179,18 @@ class Pipeline:
             visit = await self._frontier.take()
             if visit is None:
                 return
-            task = group.create_task(self._carry(visit))
-            self._fetches.add(task)
-            task.add_done_callback(self._fetches.discard)
+            self._fetches[visit] = group.create_task(self._carry(visit))
 
     async def _carry(self, visit: Visit) -> None:
         """One request of one target. Its slot is free as soon as its body has room before the workers."""
         try:
             answer = await self._fetch(visit)
             if isinstance(answer, Fetched):
-                await self._make_room(answer)
+                await self._make_room(answer, visit)
             else:
                 await self._follow_up(visit, answer)
         finally:
+            self._fetches.pop(visit, None)
             self._slots.release()
         if isinstance(answer, Fetched):
             await self._keep(answer, visit)
@@ -217,10 +220,9 @@ class Pipeline:
             if not self._again(visit, answer):
                 await self._finish(self._ended(visit, answer), visit.past)
 
-    async def _make_room(self, fetched: Fetched) -> None:
+    async def _make_room(self, fetched: Fetched, visit: Visit) -> None:
         # From here on it is not given up by stop(): the bytes are here, and what is left is our own work.
-        if (task := asyncio.current_task()) is not None:
-            self._fetches.discard(task)
+        self._fetches.pop(visit, None)
         self.processing += 1
         try:
             await self._room.acquire()
@@ -278,10 +280,12 @@ class Pipeline:
 
     async def _put(self, picture: Picture, instead_of: str) -> Receipt:
         self.storing += 1
+        began = self._clock.monotonic()
         try:
             return await self._store.put(picture, instead_of)
         finally:
             self.storing -= 1
+            self._stopwatch.store.add(self._clock.monotonic() - began)
 
     def _ended(self, visit: Visit, miss: Miss, size: int = 0) -> Outcome:
         seconds = self._clock.monotonic() - visit.began

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from crawler.model import Reason
+from crawler.stages import StageTime
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,10 @@ class Progress:
         bytes_fetched, bytes_stored: sums so far.
         reasons: misses by reason.
         seconds: since the start.
+        workers, slots: how many there are: worker processes, and fetches under way at once.
+        busy_seconds: that workers have had something to do, all together.
+        loop_seconds: CPU time of the thread that fetches.
+        stages: how long targets spent in each stage so far, by its name (see `crawler.stages`).
     """
 
     total: int | None
@@ -38,6 +43,11 @@ class Progress:
     bytes_stored: int
     reasons: Mapping[Reason, int]
     seconds: float
+    workers: int = 0
+    slots: int = 0
+    busy_seconds: float = 0.0
+    loop_seconds: float = 0.0
+    stages: Mapping[str, StageTime] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +70,10 @@ class Summary:
         ended: `finished`; `stopped` if it was asked to stop before its input was done.
         metadata: name of the file beside the pictures that tells of them; empty where there is none.
         peak_body_bytes: the most bytes of bodies held at once, from first read to end of processing.
+        parent_cpu_seconds: CPU time of this process, without its workers.
+        workers_busy: share of the time that workers had something to do, 0 to 1.
+        stages: how long targets spent in each stage, by its name (see `crawler.stages`).
+        bottleneck: which stage held the run back, why, and what to change; empty where it was too short to tell.
     """
 
     targets: int
@@ -75,6 +89,10 @@ class Summary:
     ended: Literal["finished", "stopped"] = "finished"
     peak_body_bytes: int = 0
     metadata: str = ""
+    parent_cpu_seconds: float = 0.0
+    workers_busy: float = 0.0
+    stages: Mapping[str, StageTime] = field(default_factory=dict)
+    bottleneck: str = ""
 
     @property
     def images_per_second(self) -> float:
@@ -94,4 +112,8 @@ class Summary:
             "bytes_stored": self.bytes_stored,
             "output": self.output,
             "ended": self.ended,
+            "parent_cpu_seconds": round(self.parent_cpu_seconds, 3),
+            "workers_busy": round(self.workers_busy, 3),
+            "bottleneck": self.bottleneck,
+            "stages": {name: stage.as_json() for name, stage in self.stages.items()},
         }

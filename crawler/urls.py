@@ -22,6 +22,7 @@ _USERINFO = re.compile(
     r"([\x00-\x20\ufeff]*(?:https?:[/\\]*|(?:[A-Za-z][A-Za-z0-9+.-]*:)?[/\\]+))([^/?#\\]*)@", re.ASCII | re.IGNORECASE
 )
 MASK = "***"
+_CODED = "xn--"  # RFC 5890 2.3.1
 _BLANKS = "".join(map(chr, range(33)))
 _LINE_ENDS = re.compile(r"[\t\r\n]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -56,18 +57,20 @@ def parse(text: str) -> URL:
         url = URL(text)
         if "[" in text.split("/", 3)[2] and ":" not in (url.raw_host or ""):
             raise BadURL("has an address in brackets that is not IPv6")
-        if not url.host or not url.port:
-            raise BadURL("has no host" if not url.host else "has no usable port")
-        _check_host(url.raw_host or "")
+        host = url.raw_host or ""
+        if not host or not url.port or (_CODED in host and not url.host):
+            raise BadURL("has no usable port" if host else "has no host")
+        _check_host(host)
         if _PORT.match(text) is None:
             raise BadURL("has a port that is no number")
-        return url.with_fragment(None)
+        return url.with_fragment(None) if "#" in text else url
     except BadURL:
         raise
     except (ValueError, TypeError, IndexError) as error:
         raise BadURL(f"is not an address: {error}") from None
 
 
+@lru_cache(maxsize=4096)
 def _check_host(host: str) -> None:
     """Refuse what is no name and no address, also numbers that others would read as an address."""
     if ":" in host:
@@ -151,8 +154,13 @@ def without_user(url: URL) -> URL:
     return url.with_user(None) if "@" in url.raw_authority else url
 
 
-def fingerprint(url: URL) -> int:
-    """64 bits of the normalised address, signed."""
+@lru_cache(maxsize=16_384)  # of what is in memory, so that it is found out once and not at both ends of the way
+def fingerprint(text: str) -> int | None:
+    """64 bits of the normalised address, signed; None if it is no address."""
+    try:
+        url = parse(text)
+    except BadURL:
+        return None
     return int.from_bytes(blake2b(normalised(url).encode(), digest_size=8).digest(), "big", signed=True)
 
 
@@ -163,7 +171,10 @@ def origin(url: URL) -> str:
 
 def host_key(url: URL) -> str:
     """Name under which a host's limits are counted: host and port, one for each server."""
-    return f"{(url.host or '').removesuffix('.')}:{url.port}"
+    host = url.raw_host or ""
+    if _CODED in host:  # only then: names are decoded for people, and that takes longer than all the rest here
+        host = url.host or ""
+    return f"{host.removesuffix('.')}:{url.port}"
 
 
 def looks_like_url(text: str) -> bool:
@@ -175,6 +186,8 @@ def as_text(said: object) -> str:
     """What a list or a server said, as text that can be written anywhere: bytes that are no UTF-8 reach us as lone
     surrogates (PEP 383) and become U+FFFD.
     """
+    if isinstance(said, str) and said.isascii():
+        return said
     try:
         return str(said).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     except UnicodeEncodeError:  # a surrogate that stands for no byte

@@ -135,6 +135,30 @@ def demo(
 
 
 @app.command
+def bench(
+    *,
+    quick: Annotated[bool, Parameter(negative="")] = False,
+    output: Annotated[str, Parameter(alias="-o")] = "",
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Measure this machine without internet: fetching, workers, threads in their place, the disk and a whole run, beside what
+    the codecs alone make; and say what holds a run back.
+
+    Parameters
+    ----------
+    quick
+        A quarter of a minute instead of two.
+    output
+        A folder on the disk that is to be measured; without it the system's folder for temporary files.
+    json
+        Print one JSON object.
+    """
+    from crawler.cli.bench import run_bench
+
+    return run_bench(output, quick=quick, as_json=json)
+
+
+@app.command
 def status(folder: str, /, *, json: Annotated[bool, Parameter(negative="")] = False) -> int:
     """Show a run from its journal: counts, reasons, worst hosts, rate over time. Also while it runs.
 

@@ -14,6 +14,7 @@ from crawler.errors import SettingsError
 from crawler.picture_settings import (  # noqa: F401 - cyclopts resolves inherited annotations in this module
     FORMATS,
     Encode,
+    Executor,
     Filter,
     Fit,
     Gravity,

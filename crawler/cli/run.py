@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import json
 import logging
 import os
@@ -15,6 +14,7 @@ from typing import Protocol
 from rich.console import Console
 from rich.markup import escape
 
+from crawler import allocator
 from crawler.api import Crawler
 from crawler.progress import Progress, Summary
 from crawler.report.lines import LineProgress
@@ -24,7 +24,6 @@ from crawler.settings import Settings
 
 _TERMINAL_EVERY = 0.25
 _LOG_WIDTH = 10_000  # a log is not folded: an address in it can be found and copied
-_M_MMAP_THRESHOLD, _MMAP_THRESHOLD = -3, 1 << 20
 
 
 class Display(Protocol):
@@ -74,17 +73,9 @@ class Interrupts:
             os._exit(128 + number)
 
 
-def steady_memory() -> None:
-    """Keep glibc from growing the size below which it never gives freed bodies back (M_MMAP_THRESHOLD, mallopt(3))."""
-    try:
-        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD)
-    except (AttributeError, OSError):  # another C library
-        pass
-
-
 def run_to_end(settings: Settings, *, quiet: bool = False, json_summary: bool = False, strict: bool = False) -> int:
     """Run, show, and return the exit code."""
-    steady_memory()
+    allocator.give_back()
     logging.getLogger("asyncio").addFilter(_without_noise)
     console = Console(stderr=True, quiet=quiet, emoji=False, width=None if sys.stderr.isatty() else _LOG_WIDTH)
     display = _display(console, settings, quiet)

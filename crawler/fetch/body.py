@@ -69,6 +69,8 @@ async def _read_growing(
 
 async def _hold(ticket: Ticket, size: int, deadline: asyncio.Timeout) -> None:
     """Hold memory. The server is not to blame while we wait for it, so its deadline moves on by as much."""
+    if ticket.try_hold(size):
+        return
     loop = asyncio.get_running_loop()
     ends, began = deadline.when(), loop.time()
     deadline.reschedule(None)

@@ -21,7 +21,12 @@ class Ticket:
 
     async def hold(self, size: int) -> None:
         """Hold `size` bytes in all; waits while they are not there. Less than before is given back at once."""
-        await self._budget._hold(self, size)
+        if not self.try_hold(size):
+            await self._budget._wait(self, size)
+
+    def try_hold(self, size: int) -> bool:
+        """Hold `size` bytes in all if that needs no waiting; False, and nothing is changed, if it does."""
+        return self._budget._try_hold(self, size)
 
     def close(self) -> None:
         """Give everything back."""
@@ -52,13 +57,14 @@ class ByteBudget:
         """True when somebody waits: then starting more bodies only makes the line longer."""
         return bool(self._new or self._growing) or self.used >= self.capacity
 
-    async def _hold(self, ticket: Ticket, size: int) -> None:
+    def _try_hold(self, ticket: Ticket, size: int) -> bool:
         if size <= ticket.held:
             self._give(ticket, size)
         elif not (self._new or self._growing) and self.used + size - ticket.held <= self.capacity:
             self._grant(ticket, size)
         else:
-            await self._wait(ticket, size)
+            return False
+        return True
 
     async def _wait(self, ticket: Ticket, size: int) -> None:
         line = self._growing if ticket.held else self._new

@@ -39,6 +39,7 @@ from crawler.fetch.translate import status_reason, translate
 from crawler.model import Answer, Fetched, Miss, Moved, Postponed, Reason, Target, Unchanged, Visit
 from crawler.ports import RobotsMemory
 from crawler.settings import FetchSettings
+from crawler.stages import Stopwatch
 
 _LEARNING = 0.1
 """Weight of one body in the running mean of their sizes."""
@@ -56,6 +57,7 @@ class Client:
         unwanted: why a picture of some width and height is not taken, None if it is; None takes any.
         robots_tries: how often a host is asked for a robots.txt that it fails to serve.
         gap: seconds between two requests for the same robots.txt, where it redirects to its own host.
+        stopwatch: is told how long names, connections, answers and bodies take.
 
     Raises, on entering:
         SettingsError: a file that the settings name cannot be used.
@@ -70,6 +72,7 @@ class Client:
         unwanted: Unwanted | None = None,
         robots_tries: int = 3,
         gap: float = 0.0,
+        stopwatch: Stopwatch | None = None,
     ) -> None:
         self._gap = gap
         self._settings = settings
@@ -77,7 +80,8 @@ class Client:
         self._clock = clock
         self._agent = product(settings.agent)
         self._headers = RequestHeaders(settings)
-        self._connections = Connections(settings, clock)
+        self._stopwatch = stopwatch or Stopwatch()
+        self._connections = Connections(settings, clock, self._stopwatch)
         self._unwanted = unwanted
         self._robots = Robots(self._agent, self._read_robots, memory, clock, robots_tries) if settings.robots else None
         self._tickets: dict[int, Ticket] = {}
@@ -113,7 +117,9 @@ class Client:
         ticket = self._budget.ticket()
         try:
             # As much as bodies take here, before asking: who waits for memory then waits without a connection.
-            await ticket.hold(min(round(self._typical), self._budget.capacity))
+            expected = min(round(self._typical), self._budget.capacity)
+            if not ticket.try_hold(expected):
+                await ticket.hold(expected)
             outcome = await self._fetch(visit, ticket, sent)
         except BaseException:
             ticket.close()
@@ -165,17 +171,14 @@ class Client:
             peek = Peek.wanted(content_type, self._unwanted)
             with self._watch.reading(target, response, deadline):
                 body = await read_body(response, self._settings.max_bytes, ticket, deadline, peek)
+            now = self._clock.monotonic()
+            self._stopwatch.first_byte.add(visit.latency)
+            self._stopwatch.body.add(now - visit.sent_at - visit.latency)
+            etag, changed = response.headers.get("ETag", ""), response.headers.get("Last-Modified", "")
             return Fetched(
-                target=target,
-                body=body,
-                final_url=urls.masked(str(url)),
-                status=200,
-                content_type=content_type,
-                fetched_at=self._clock.wall(),
-                seconds=self._clock.monotonic() - began,
-                etag=urls.as_text(response.headers.get("ETag", ""))[:200],
-                last_modified=urls.as_text(response.headers.get("Last-Modified", ""))[:60],
-            )
+                target, body, urls.masked(str(url)), 200, content_type, self._clock.wall(), now - began,
+                urls.as_text(etag)[:200], urls.as_text(changed)[:60],
+            )  # fmt: skip
 
     async def _proxy(self, url: URL) -> URL | None:
         """The proxy for a request, after its address has been checked as far as that can be done here."""

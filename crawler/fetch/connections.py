@@ -9,6 +9,7 @@ import logging
 import ssl
 from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import aiohttp
 from aiohttp import ClientSession, ClientTimeout, TCPConnector, TraceConfig, TraceRequestHeadersSentParams
@@ -20,6 +21,7 @@ from crawler.fetch.guard import BlockedAddress, Guard
 from crawler.fetch.proxies import Proxies
 from crawler.fetch.resolver import Resolver, lookup_for
 from crawler.settings import FetchSettings
+from crawler.stages import Histogram, Stopwatch
 
 _HEADERS = {"Accept": "image/*,*/*;q=0.8", "Accept-Encoding": "identity"}
 # Pictures are compressed already: asking for gzip costs both sides time and hides the length.
@@ -37,22 +39,25 @@ class Connections:
     session: ClientSession
     paced: ClientSession
 
-    def __init__(self, settings: FetchSettings, clock: Clock) -> None:
+    def __init__(self, settings: FetchSettings, clock: Clock, stopwatch: Stopwatch) -> None:
         self._settings = settings
+        self._stopwatch = stopwatch
         self._clock = clock
         self.guard = Guard(settings.allow_private, settings.allow_net)
         self.proxies = Proxies(settings.proxy)
 
     async def __aenter__(self) -> Connections:
         certificates = await asyncio.to_thread(_certificates, self._settings)
-        self._resolver = Resolver(lookup_for(self._settings), self.guard, self._clock)
+        self._resolver = Resolver(lookup_for(self._settings), self.guard, self._clock, self._stopwatch.dns)
         try:
             await self._let_proxies_pass()
         except BaseException:
             await self._resolver.close()
             raise
         # limit=0: the frontier's slots are the limit, a second one inside the connector would only hide waiting.
-        self._connector = TCPConnector(
+        self._connector = _Connector(
+            self._stopwatch.connect,
+            self._clock,
             limit=0,
             use_dns_cache=False,  # the resolver has its own
             resolver=self._resolver,
@@ -124,6 +129,23 @@ class Connections:
                 self.guard.exempt(address, port)
             if entry is not None:
                 self._resolver.trust(host)
+
+
+class _Connector(TCPConnector):
+    """Tells how long each new connection took, TLS and all, once its name was known. A trace would tell it too, and cost
+    every request that needs no new one.
+    """
+
+    def __init__(self, took: Histogram, clock: Clock, **options: Any) -> None:
+        super().__init__(**options)
+        self._took = took
+        self._clock = clock
+
+    async def _wrap_create_connection(self, *args: Any, **options: Any) -> Any:
+        began = self._clock.monotonic()
+        made = await super()._wrap_create_connection(*args, **options)
+        self._took.add(self._clock.monotonic() - began)
+        return made
 
 
 def _certificates(settings: FetchSettings) -> ssl.SSLContext | bool:

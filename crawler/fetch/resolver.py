@@ -19,6 +19,7 @@ from crawler.clock import Clock
 from crawler.errors import MissingExtra
 from crawler.fetch.guard import BlockedAddress, Guard
 from crawler.settings import FetchSettings
+from crawler.stages import Histogram
 
 AT_ONCE = 32
 """Lookups under way at once."""
@@ -126,10 +127,15 @@ class _Entry:
 
 
 class Resolver(AbstractResolver):
-    """What the connector asks. Gives only addresses that the guard permits, so that a refusal can name the host."""
+    """What the connector asks. Gives only addresses that the guard permits, so that a refusal can name the host.
 
-    def __init__(self, lookup: Lookup, guard: Guard, clock: Clock) -> None:
+    Args:
+        took: is told how long look-ups take, tries and all.
+    """
+
+    def __init__(self, lookup: Lookup, guard: Guard, clock: Clock, took: Histogram | None = None) -> None:
         self._lookup = lookup
+        self._took = took or Histogram()
         self._guard = guard
         self._clock = clock
         self._known: OrderedDict[str, _Entry] = OrderedDict()
@@ -219,6 +225,7 @@ class Resolver(AbstractResolver):
         problem: OSError | None = None
         told: float | None = None
         async with self._slots:
+            began = self._clock.monotonic()
             for pause in (*PAUSES, None):
                 try:
                     addresses, told = await self._lookup.look_up(name)
@@ -231,6 +238,7 @@ class Resolver(AbstractResolver):
                     problem = error if isinstance(error, LookupFailed) else LookupFailed(None, str(error))
                     if pause is not None:
                         await self._clock.sleep(pause)
+            self._took.add(self._clock.monotonic() - began)
         entry = self._known[name] = _Entry(addresses, problem, self._clock.monotonic() + _good_for(problem, told))
         self._known.move_to_end(name)
         if len(self._known) > _REMEMBERED:

@@ -22,6 +22,7 @@ from PIL import (  # the plugins are named so that a worker loads these and not 
     TiffImagePlugin,
     UnidentifiedImageError,
     WebPImagePlugin,
+    features,
 )
 
 from crawler.errors import in_one_line
@@ -39,9 +40,13 @@ _NAMES = {
 }  # fmt: skip
 """Our names of the formats, and Pillow's."""
 _OURS = {theirs: ours for ours, theirs in _NAMES.items()} | {"MPO": "jpeg", "HEIC": "heif", "HEIF": "heif"}
+_PARTS = {"webp": "webp", "avif": "avif", "jpeg2000": "jpg_2000"}
+MISSING = frozenset(name for name, part in _PARTS.items() if not features.check(part))
+"""Formats that this Pillow can neither read nor write: one built from source goes without a library that is not there."""
 
 _LONGEST_TEXT = 8 * 1024 * 1024
 """Bytes of a text or profile in a PNG, unpacked. Some editors write a history of some megabytes."""
+_LEAST_BLOCK = 64 * 1024
 ORIENTATION = 0x0112
 _TURN: dict[object, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -68,8 +73,8 @@ class Refused(Exception):
 
 
 def allow(formats: tuple[str, ...], max_pixels: int) -> tuple[str, ...]:
-    """Prepare this process for some formats; returns Pillow's names of them. Pillow also looks at the size of a picture
-    inside another one, such as in an ICO, before it is decoded.
+    """Prepare this process for some formats; returns Pillow's names of those that it has. Pillow also looks at the size of a
+    picture inside another one, such as in an ICO, before it is decoded.
     """
     Image.MAX_IMAGE_PIXELS = -(-max_pixels // 2)  # an error from twice that on
     PngImagePlugin.MAX_TEXT_CHUNK = _LONGEST_TEXT
@@ -79,7 +84,7 @@ def allow(formats: tuple[str, ...], max_pixels: int) -> tuple[str, ...]:
 
         pillow_heif.options.DECODE_THREADS = 1
         pillow_heif.register_heif_opener(thumbnails=False)
-    return tuple(_NAMES[name] for name in formats)
+    return tuple(_NAMES[name] for name in formats if name not in MISSING)
 
 
 def open_picture(data: bytes, formats: tuple[str, ...], max_pixels: int) -> Image.Image:
@@ -92,13 +97,15 @@ def open_picture(data: bytes, formats: tuple[str, ...], max_pixels: int) -> Imag
         Refused: not a picture, a format that is not on the list, more than `max_pixels`, or a broken header.
     """
     try:
-        picture = Image.open(BytesIO(data), formats=formats)
+        picture: Image.Image = Image.open(BytesIO(data), formats=formats)
     except UnidentifiedImageError:
         raise _unidentified(data, formats) from None
     except BROKEN as error:
         raise refused(error) from None
     check_size(*picture.size, max_pixels)
     _mend_clear(picture, data)
+    # All of it is in memory: fed in pieces, as from a disk, it would be copied again and again.
+    picture.decodermaxblock = max(len(data), _LEAST_BLOCK)  # type: ignore[attr-defined]
     return picture
 
 
@@ -172,10 +179,14 @@ def refused(error: Exception) -> Refused:
     return Refused(Reason.TRUNCATED if _cut_off(error) else Reason.DECODE, words(error))
 
 
-def shrink_on_load(picture: Image.Image, size: tuple[int, int]) -> None:
-    """Let a JPEG be decoded at the smallest scale (1, 1/2, 1/4, 1/8) that still covers `size`."""
+def shrink_on_load(picture: Image.Image, size: tuple[int, int] | None, in_ycbcr: bool = False) -> None:
+    """Let a JPEG be decoded at the smallest scale (1, 1/2, 1/4, 1/8) that still covers `size`; None for all of it.
+
+    Args:
+        in_ycbcr: leave its pixels as they are stored.
+    """
     if picture.format in ("JPEG", "MPO"):
-        picture.draft(picture.mode, size)
+        picture.draft("YCbCr" if in_ycbcr else picture.mode, size)
 
 
 def turn_of(picture: Image.Image) -> Image.Transpose | None:
@@ -211,8 +222,10 @@ def _unidentified(data: bytes, formats: tuple[str, ...]) -> Refused:
     ours = _OURS.get(known)
     if ours and _NAMES[ours] in formats:
         return Refused(Reason.DECODE, f"starts like {known}, but cannot be opened")
+    if ours in MISSING:
+        return Refused(Reason.UNSUPPORTED_FORMAT, f"{known} cannot be read: this Pillow is built without it")
     if known:
-        taken = ", ".join(_OURS[name] for name in formats)
+        taken = ", ".join(_OURS[name] for name in formats) or "none"
         return Refused(Reason.UNSUPPORTED_FORMAT, f"{known} is not among the formats that are taken: {taken}")
     return Refused(Reason.NOT_IMAGE, f"starts with {data[:24]!r}")
 

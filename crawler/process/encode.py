@@ -7,7 +7,9 @@ from typing import Any
 
 from PIL import Image
 
+from crawler.model import Reason
 from crawler.picture_settings import Encode, ProcessSettings
+from crawler.process.decode import MISSING, Refused
 from crawler.process.frames import Timing
 
 EXTENSIONS = {
@@ -42,7 +44,12 @@ def encode(
     Args:
         options: from `options_of`.
         tags: metadata of the source that is kept.
+
+    Raises:
+        Refused: this Pillow has no such format.
     """
+    if encode in MISSING:
+        raise Refused(Reason.UNSUPPORTED_FORMAT, f"{encode} cannot be written: this Pillow is built without it")
     for frame in frames:
         frame.info = {}  # Pillow writes comments and tags of the source that stand here
     if len({frame.mode for frame in frames}) > 1:

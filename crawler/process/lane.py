@@ -38,6 +38,11 @@ class Lane:
         self.generation = 0
         self.ready = False
 
+    @property
+    def pid(self) -> int | None:
+        """Of its process, while there is one."""
+        return None if self._process is None else self._process.pid
+
     async def start(self) -> None:
         """Start the worker and wait until it answers.
 

@@ -6,13 +6,14 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from time import perf_counter
 from typing import Any, NamedTuple
 
 from PIL import Image
 
 from crawler.model import NO_LIKENESS, Companion, Likeness, Reason, Sample
 from crawler.picture_settings import ANIMATED, Output, ProcessSettings
-from crawler.process import custom
+from crawler.process import custom, planes
 from crawler.process.colour import is_grey, profile_of, simple, to_srgb
 from crawler.process.decode import Refused, format_name, load, shrink_on_load, turn_of
 from crawler.process.encode import EXTENSIONS, encode, options_of
@@ -39,7 +40,9 @@ class More(NamedTuple):
 
 
 class Done(NamedTuple):
-    """A picture as it crosses back to the parent. Fields as in `Picture`; `data` is None for the bytes as they came."""
+    """A picture as it crosses back to the parent. Fields as in `Picture`; `data` is None for the bytes as they came; `spent`
+    are the seconds it took to decode, to scale and to encode.
+    """
 
     data: bytes | None
     format: str
@@ -50,6 +53,7 @@ class Done(NamedTuple):
     original_height: int
     original_format: str
     sha256: bytes
+    spent: tuple[float, float, float]
     more: More | None = None
 
 
@@ -82,6 +86,11 @@ class Orders:
     def original(self) -> bool:
         return not self.outputs
 
+    @property
+    def in_planes(self) -> bool:
+        """True if a JPEG may stay in YCbCr all the way."""
+        return bool(self.outputs) and not self.early
+
 
 class Piece:
     """One opened picture on its way.
@@ -112,12 +121,14 @@ class Piece:
         self._notes = notes
         self._heard = heard
         self.shrunk = False
+        self._in_planes = False
         self._source = format_name(picture)
         self._turn = turn_of(picture)
         self._upright = lying(picture.size, self._turn)
 
     def made(self, digest: bytes) -> Done:
         """Everything that is stored of it."""
+        began = perf_counter()
         orders, settings, picture = self._orders, self._settings, self._picture
         self._check_wanted()
         check_tiff(picture, settings.max_pixels)
@@ -125,6 +136,7 @@ class Piece:
         frames = count_frames(picture, self._body)
         used = self._used(frames)
         plans = self._decode(used)
+        decoded = perf_counter()
         exif = exif_json(picture, settings.exif_gps, self._notes) if settings.exif or settings.exif_gps else None
         tags = self._tags() if settings.kept and not orders.original else {}
         if self._sample is not None:
@@ -132,6 +144,7 @@ class Piece:
             self._sample = replace(self._sample, width=width, height=height, format=self._source, values={})
         reels, timing, likeness = self._render(used, plans)
         values = _checked(self._sample.values) if self._sample is not None else {}
+        scaled = perf_counter()
         companions: list[Companion] = []
         data, name = None, self._source
         if not orders.original:
@@ -142,7 +155,8 @@ class Piece:
         if frames > 1 or self._notes or companions or likeness is not NO_LIKENESS or exif is not None or values:
             notes = tuple(dict.fromkeys(note[:_LONGEST_NOTE] for note in self._notes))[:_MOST_NOTES]
             more = More(frames, notes, tuple(companions), likeness, exif, values)
-        return Done(data, name, EXTENSIONS[name], *size, *self._upright, self._source, digest, more)
+        spent = decoded - began, scaled - decoded, perf_counter() - scaled
+        return Done(data, name, EXTENSIONS[name], *size, *self._upright, self._source, digest, spent, more)
 
     def _check_wanted(self) -> None:
         if self._settings.picky and (unwanted := self._settings.unwanted(*self._upright)) is not None:
@@ -160,15 +174,10 @@ class Piece:
 
     def _decode(self, used: int) -> list[Plan]:
         """Decode the first frame, no larger than need be."""
-        orders, picture = self._orders, self._picture
+        picture = self._picture
         plans = self._plans(self._upright, used)
         if not self._whole:
-            size = (1, 1) if orders.original else size_to_decode(plans, self._upright, self._turn)
-            if size is not None:
-                if orders.dedup == "near":  # its look is taken from what is decoded
-                    size = max(size[0], LOOKED_AT), max(size[1], LOOKED_AT)
-                shrink_on_load(picture, size)
-                self.shrunk = self._source == "jpeg"
+            self._shrink(plans, used)
         load(picture)
         # The EXIF of a PNG may come after its pixels (PNG 3rd edition, 5.6).
         if self._source == "png" and (turn := turn_of(picture)) is not self._turn:
@@ -176,6 +185,21 @@ class Piece:
             self._check_wanted()
             plans = self._plans(self._upright, used)
         return plans
+
+    def _shrink(self, plans: list[Plan], used: int) -> None:
+        """Have it decoded no larger than need be, and in YCbCr where it is stored so again."""
+        orders, picture = self._orders, self._picture
+        self._in_planes = in_planes = (
+            orders.in_planes and used == 1 and planes.suits(picture, self._settings)
+            and planes.fits(orders.outputs, plans, self._upright)
+        )  # fmt: skip
+        margin = (planes.MARGIN,) if in_planes else ()
+        size = (1, 1) if orders.original else size_to_decode(plans, self._upright, self._turn, *margin)
+        if size is not None and orders.dedup == "near":  # its look is taken from what is decoded
+            size = max(size[0], LOOKED_AT), max(size[1], LOOKED_AT)
+        if size is not None or in_planes:
+            shrink_on_load(picture, size, in_planes)
+            self.shrunk = self._source == "jpeg"
 
     def _plans(self, upright: Size, used: int) -> list[Plan]:
         return [planned(upright, output, self._settings, used) for output in self._orders.outputs]
@@ -192,7 +216,7 @@ class Piece:
         for number, (frame, duration) in enumerate(self._frames(used)):
             if orders.original and not (orders.early or orders.dedup == "near"):
                 break  # it has been decoded, that is all
-            image, turn = simple(frame, self._notes), self._turn
+            image, turn = frame if self._in_planes else simple(frame, self._notes), self._turn
             upright = lying(frame.size, turn) if number else self._upright  # pages differ in size
             if orders.early:
                 image = self._early(image, profile, pixels)

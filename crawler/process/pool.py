@@ -11,7 +11,7 @@ import os
 import signal
 from collections import deque
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import TracebackType
 
 from crawler.children import worker_context
@@ -20,10 +20,17 @@ from crawler.model import Fetched, Miss, Picture, Reason, Sample
 from crawler.picture_settings import ProcessSettings
 from crawler.process.lane import BrokenProcessPool, Lane, Results, Work
 from crawler.process.piece import Done
+from crawler.process.threads import ThreadLane
 from crawler.process.worker import Failed, work
+from crawler.stages import Stopwatch
 
-BATCH_ITEMS = 8
+BATCH_SECONDS = 0.15
+"""What a batch should keep a worker busy: the way there and back, half a millisecond, is then nothing beside it."""
+BATCH_ITEMS = 64
 BATCH_BYTES = 4 * 1024 * 1024
+_FIRST_GUESS = 0.02
+_LEARNING = 0.1
+"""Weight of one batch in the running mean of what a picture takes."""
 DEPTH = 2
 """Batches at a worker: one that runs, one that waits, so that it never idles while the next one is on its way."""
 
@@ -31,6 +38,7 @@ _OWN_FAULT = {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, sign
 """Signals that the picture itself caused. SIGKILL may come from outside, so that one is given more tries."""
 _LONE_TRIES_OUTSIDE = 5
 _FAILED_STARTS = 10
+_SHORTEST = 1e-4
 _WATCH_SECONDS = 1.0
 _WATCH_MARGIN = 5.0
 """Seconds that a batch may need beside the time of its pictures: on its way there and back."""
@@ -40,11 +48,13 @@ _WATCH_MARGIN = 5.0
 class _Job:
     fetched: Fetched
     future: asyncio.Future[Picture | Miss]
+    asked_at: float
     alone: bool = False
     lone_deaths: int = 0
 
 
 _Batch = list[_Job]
+AnyLane = Lane | ThreadLane
 
 
 class WorkerPool:
@@ -52,14 +62,18 @@ class WorkerPool:
 
     Args:
         work: what a worker does with a batch; a function of a module, so that a worker can import it.
+        stopwatch: is told how long pictures wait, and what is done to them takes.
     """
 
-    def __init__(self, settings: ProcessSettings, work: Work = work) -> None:
-        context = worker_context()
-        self._lanes = [Lane(settings, context, work) for _ in range(settings.workers or _cores())]
+    def __init__(self, settings: ProcessSettings, work: Work = work, stopwatch: Stopwatch | None = None) -> None:
+        self._lanes = _lanes(settings, work)
+        self._stopwatch = stopwatch or Stopwatch()
+        self._each = _FIRST_GUESS
+        self._busy = 0.0
         self._settings = settings
         self._queue: deque[_Job] = deque()
-        self._at: dict[Lane, deque[_Batch]] = {lane: deque() for lane in self._lanes}
+        self._at: dict[AnyLane, deque[_Batch]] = {lane: deque() for lane in self._lanes}
+        self._began: dict[AnyLane, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._feeding = False
         self._closing = False
@@ -69,6 +83,17 @@ class WorkerPool:
     def size(self) -> int:
         """How many workers there are."""
         return len(self._lanes)
+
+    @property
+    def pids(self) -> list[int]:
+        """Of the worker processes that are up; none where threads do the work."""
+        return [lane.pid for lane in self._lanes if isinstance(lane, Lane) and lane.pid is not None]
+
+    @property
+    def busy_seconds(self) -> float:
+        """Seconds that workers have had something to do, all together."""
+        now = self._loop.time()
+        return self._busy + sum(now - began for lane, began in self._began.items() if self._at[lane])
 
     async def __aenter__(self) -> WorkerPool:
         self._loop = asyncio.get_running_loop()
@@ -98,7 +123,7 @@ class WorkerPool:
     async def process(self, fetched: Fetched) -> Picture | Miss:
         if self._failure is not None:
             raise self._failure
-        job = _Job(fetched, self._loop.create_future())
+        job = _Job(fetched, self._loop.create_future(), self._loop.time())
         self._queue.append(job)
         self._feed_soon()
         return await job.future
@@ -107,7 +132,7 @@ class WorkerPool:
         """Kill a worker whose batch takes longer than all its pictures may. The kernel's timer in the worker comes
         first; this is for what it cannot see, such as a worker that was stopped, and where there is no such timer.
         """
-        seen: dict[Lane, tuple[_Batch, float]] = {}
+        seen: dict[AnyLane, tuple[_Batch, float]] = {}
         while True:
             await asyncio.sleep(_WATCH_SECONDS)
             now = self._loop.time()
@@ -131,12 +156,13 @@ class WorkerPool:
                 if self._queue and lane.ready and len(self._at[lane]) == depth and self._has_room(lane):
                     self._submit(lane, self._next_batch())
 
-    def _has_room(self, lane: Lane) -> bool:
+    def _has_room(self, lane: AnyLane) -> bool:
         """A large body is copied on its way; another does not wait behind it, which would be copied too."""
         return sum(len(job.fetched.body) for batch in self._at[lane] for job in batch) <= BATCH_BYTES
 
     def _next_batch(self) -> _Batch:
-        most = max(1, min(BATCH_ITEMS, len(self._queue) // len(self._lanes)))
+        """As many as keep a worker busy for a while, but not more than its share: with little to do, latency counts."""
+        most = max(1, min(BATCH_ITEMS, int(BATCH_SECONDS / self._each), len(self._queue) // len(self._lanes)))
         batch = [self._queue.popleft()]
         size = len(batch[0].fetched.body)
         while self._queue and len(batch) < most and not batch[0].alone and not self._queue[0].alone:
@@ -146,7 +172,7 @@ class WorkerPool:
             batch.append(self._queue.popleft())
         return batch
 
-    def _submit(self, lane: Lane, batch: _Batch) -> None:
+    def _submit(self, lane: AnyLane, batch: _Batch) -> None:
         generation = lane.generation
 
         def landed(future: Future[Results]) -> None:
@@ -155,6 +181,8 @@ class WorkerPool:
             except RuntimeError:
                 pass  # the loop is closed: nobody waits any more
 
+        if not self._at[lane]:
+            self._began[lane] = self._loop.time()
         self._at[lane].append(batch)
         try:
             lane.submit([job.fetched.body for job in batch], self._samples(batch), landed)
@@ -166,16 +194,31 @@ class WorkerPool:
             return None
         return [sample_of(job.fetched, self._settings) for job in batch]
 
-    def _landed(self, lane: Lane, generation: int, batch: _Batch, future: Future[Results]) -> None:
+    def _landed(self, lane: AnyLane, generation: int, batch: _Batch, future: Future[Results]) -> None:
         if generation != lane.generation or not lane.ready:
             return  # its pictures have been taken care of when that worker died
         if future.cancelled() or future.exception() is not None:
             self._crashed(lane)
             return
         self._at[lane].remove(batch)
+        now = self._loop.time()
+        took, self._began[lane] = now - self._began[lane], now
+        self._busy += took
+        self._each += (max(took, _SHORTEST) / len(batch) - self._each) * _LEARNING
         for job, result in zip(batch, future.result(), strict=True):
+            if len(result) > 2:
+                self._note(job, result, now)
             self._resolve(job, outcome_of(job.fetched, result))
         self._feed()
+
+    def _note(self, job: _Job, done: Done, now: float) -> None:
+        decode, resize, encode = done.spent
+        watch = self._stopwatch
+        watch.queue.add(now - job.asked_at - decode - resize - encode)
+        watch.decode.add(decode)
+        if done.data is not None:
+            watch.resize.add(resize)
+            watch.encode.add(encode)
 
     def _resolve(self, job: _Job, outcome: Picture | Miss) -> None:
         if isinstance(outcome, Miss) and outcome.reason is Reason.OUT_OF_MEMORY and not job.alone:
@@ -185,7 +228,7 @@ class WorkerPool:
         elif not job.future.done():
             job.future.set_result(outcome)
 
-    def _crashed(self, lane: Lane) -> None:
+    def _crashed(self, lane: AnyLane) -> None:
         """The worker of this lane is gone. The oldest batch was in it; the others had not begun."""
         lane.ready = False
         batches = list(self._at[lane])
@@ -195,12 +238,12 @@ class WorkerPool:
             self._queue.extendleft(reversed(batch))
         self._spawn(lane, suspects)
 
-    def _spawn(self, lane: Lane, suspects: _Batch | None = None) -> None:
+    def _spawn(self, lane: AnyLane, suspects: _Batch | None = None) -> None:
         task = self._loop.create_task(self._start(lane, suspects or []), name="crawler-worker-start")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _start(self, lane: Lane, suspects: _Batch) -> None:
+    async def _start(self, lane: AnyLane, suspects: _Batch) -> None:
         code = await lane.bury()
         self._judge(suspects, code)
         for _ in range(_FAILED_STARTS):
@@ -264,27 +307,25 @@ def outcome_of(fetched: Fetched, result: Done | Failed) -> Picture | Miss:
     """What a worker's answer means for the target of a body."""
     if len(result) == 2:
         return Miss(fetched.target, Reason(result[0]), result[1], fetched.status)
-    data, name, extension, width, height, original_width, original_height, source, sha256, more = result
+    data, name, extension, width, height, original_width, original_height, source, sha256, _, more = result
     return Picture(
-        fetched=replace(fetched, body=b""),  # whoever holds the picture does not hold the source too
-        data=fetched.body if data is None else data,
-        format=name,
-        extension=extension,
-        width=width,
-        height=height,
-        original_width=original_width,
-        original_height=original_height,
-        original_format=source,
-        sha256=sha256,
-        untouched=data is None,
-        **(more._asdict() if more is not None else {}),
-    )
+        fetched.emptied(), fetched.body if data is None else data, name, extension, width, height,
+        original_width, original_height, source, sha256, data is None, *(more or ()),
+    )  # fmt: skip
 
 
 def _ending(code: int | None) -> str:
     if code is None:
         return "without a word"
     return f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+
+
+def _lanes(settings: ProcessSettings, work: Work) -> list[AnyLane]:
+    count = settings.workers or _cores()
+    if settings.executor == "thread":
+        return [ThreadLane(settings) for _ in range(count)]
+    context = worker_context()
+    return [Lane(settings, context, work) for _ in range(count)]
 
 
 def _cores() -> int:

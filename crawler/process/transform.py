@@ -6,6 +6,7 @@ from PIL import Image, ImageColor
 
 from crawler.model import Reason
 from crawler.picture_settings import Output, ProcessSettings
+from crawler.process import planes
 from crawler.process.colour import flattened, is_grey, to_srgb
 from crawler.process.decode import Refused
 from crawler.process.geometry import ANCHORS, Box, Plan, Size, lying, lying_box, plan
@@ -14,7 +15,7 @@ _MARGIN = 2.0
 """How much larger than its target a JPEG is decoded at least. Its own scaling is a box filter that aliases where the
 result is near its size: 2.0 with HAMMING is closer to a full-size LANCZOS than 1.0 with LANCZOS, at the same cost
 (benchmarks/README.md)."""
-_GAP = 3.0
+_GAP = 2.0
 """How much larger than its target any other picture may be before the filter: a cheap box filter does the rest."""
 _FILTERS = {
     "lanczos": Image.Resampling.LANCZOS, "bicubic": Image.Resampling.BICUBIC, "hamming": Image.Resampling.HAMMING,
@@ -45,18 +46,23 @@ def planned(upright: Size, output: Output, settings: ProcessSettings, frames: in
     return todo
 
 
-def size_to_decode(plans: list[Plan], upright: Size, turn: Image.Transpose | None) -> Size | None:
+def size_to_decode(
+    plans: list[Plan], upright: Size, turn: Image.Transpose | None, margin: float = _MARGIN
+) -> Size | None:
     """How large the source must be decoded at least, as it lies, so that the largest output is made from enough pixels;
     None if it must be whole.
+
+    Args:
+        margin: how much larger than its target it is decoded at least.
     """
     across = down = 0.0
     for todo in plans:
         left, top, right, bottom = todo.crop or (0, 0, *upright)
         across = max(across, todo.size[0] / (right - left))
         down = max(down, todo.size[1] / (bottom - top))
-    if across * _MARGIN > 1 or down * _MARGIN > 1:
+    if across * margin > 1 or down * margin > 1:
         return None
-    return lying((round(upright[0] * across * _MARGIN), round(upright[1] * down * _MARGIN)), turn)
+    return lying((round(upright[0] * across * margin), round(upright[1] * down * margin)), turn)
 
 
 def rendered(
@@ -69,12 +75,13 @@ def rendered(
     settings: ProcessSettings,
     notes: list[str],
 ) -> Image.Image:
-    """One output of a simple picture (L, LA, RGB, RGBA), as it lies in the file, perhaps decoded smaller than `upright`.
+    """One output of a simple picture (L, LA, RGB, RGBA; YCbCr where `planes` suits), as it lies in the file, perhaps
+    decoded smaller than `upright`.
 
     Args:
         profile: ICC profile of its pixels, None for sRGB or where they stay as they are.
     """
-    changed = _scaled(picture, todo, upright, turn, settings.filter)
+    changed = _scaled(picture, todo, upright, turn, settings)
     if turn is not None:
         changed = changed.transpose(turn)
     if profile is not None:
@@ -112,18 +119,21 @@ def busiest(picture: Image.Image, todo: Plan, upright: Size, turn: Image.Transpo
     return Plan(todo.size, best[2], todo.canvas)
 
 
-def _scaled(picture: Image.Image, todo: Plan, upright: Size, turn: Image.Transpose | None, filter: str) -> Image.Image:
+def _scaled(
+    picture: Image.Image, todo: Plan, upright: Size, turn: Image.Transpose | None, settings: ProcessSettings
+) -> Image.Image:
     """Scale before turning: there are fewer pixels to turn afterwards. Pillow resizes premultiplied where there is alpha."""
-    size = lying(todo.size, turn)
-    if todo.crop is None:
-        return (
-            picture if picture.size == size else picture.resize(size, _filter(filter, todo, upright), reducing_gap=_GAP)
-        )
-    left, top, right, bottom = lying_box(todo.crop, upright, turn)
-    wide, high = lying(upright, turn)
-    across, down = picture.width / wide, picture.height / high
-    box = left * across, top * down, min(right * across, picture.width), min(bottom * down, picture.height)
-    return picture.resize(size, _filter(filter, todo, upright), box=box, reducing_gap=_GAP)
+    size, box = lying(todo.size, turn), None
+    if todo.crop is not None:
+        left, top, right, bottom = lying_box(todo.crop, upright, turn)
+        wide, high = lying(upright, turn)
+        across, down = picture.width / wide, picture.height / high
+        box = left * across, top * down, min(right * across, picture.width), min(bottom * down, picture.height)
+    elif picture.size == size:
+        return picture
+    if picture.mode == "YCbCr":
+        return planes.scaled(picture, size, box, settings.subsampling)
+    return picture.resize(size, _filter(settings.filter, todo, upright), box, reducing_gap=_GAP)
 
 
 def _filter(name: str, todo: Plan, upright: Size) -> Image.Resampling:

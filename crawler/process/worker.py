@@ -10,6 +10,7 @@ import os
 import signal
 import warnings
 
+from crawler import allocator
 from crawler.children import obey_parent
 from crawler.model import Reason, Sample
 from crawler.picture_settings import ProcessSettings
@@ -28,6 +29,7 @@ _noise: Noise | None = None
 def setup(settings: ProcessSettings) -> None:
     """Prepare this process; called once, when it starts."""
     obey_parent()
+    allocator.keep()
     _limit_memory(settings.worker_memory)
     global _noise
     _noise = Noise()
@@ -62,18 +64,19 @@ def work(bodies: list[bytes], samples: list[Sample | None] | None = None) -> lis
         warnings.showwarning = _job.note
         for at, body in enumerate(bodies):
             _start_timer(_job.settings.process_timeout)
-            results.append(_one(body, samples[at] if samples else None))
+            results.append(one(_job, body, samples[at] if samples else None))
         _start_timer(0)
     return results
 
 
-def _one(body: bytes, sample: Sample | None) -> Done | Failed:
+def one(job: Job, body: bytes, sample: Sample | None) -> Done | Failed:
+    """Process one picture, whatever becomes of it."""
     try:
-        return _job.done(body, sample)
+        return job.done(body, sample)
     except Refused as error:
         return error.reason.value, str(error)
     except MemoryError:
-        return Reason.OUT_OF_MEMORY.value, f"needs more than {_job.settings.worker_memory} bytes of memory"
+        return Reason.OUT_OF_MEMORY.value, f"needs more than {job.settings.worker_memory} bytes of memory"
     except Exception as error:  # a bug or a new kind of bad file must not cost the others of the batch
         return Reason.DECODE.value, f"{type(error).__name__}: {words(error)}"
 

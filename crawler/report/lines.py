@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TextIO
 
 from crawler.progress import Progress
-from crawler.report.rates import RateWindow, bottleneck, clock_face, reasons_line
+from crawler.report.rates import RateWindow, clock_face, reasons_line
 
 
 class LineProgress:
@@ -34,8 +34,9 @@ def line(now: Progress, window: RateWindow) -> str:
         f"{clock_face(now.seconds)} {now.done:,}/{total}",
         f"{rates.pictures:.1f} pictures/s {rates.megabytes:.1f} MB/s",
         f"waiting {now.waiting:,} fetching {now.fetching:,} workers {now.processing:,} disk {now.storing:,}",
-        f"slowest {bottleneck(now)}",
     ]
+    if rates.slowest:
+        parts.append(f"slowest {rates.slowest}")
     if now.publishing:
         parts.append(f"shards on their way {now.publishing:,}")
     if now.missed:

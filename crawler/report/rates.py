@@ -1,4 +1,4 @@
-"""Rates over the last seconds, time left, and which stage holds the others up: figures for a person who watches."""
+"""Rates over the last seconds, time left, and which stage holds the others back: figures for a person who watches."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from crawler.progress import Progress
+from crawler.report.bottleneck import load
 
 WINDOW = 10.0
 """Seconds that a rate looks back."""
@@ -13,11 +14,14 @@ WINDOW = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """pictures: stored or missed a second; megabytes: fetched a second (10^6); left: seconds, None if not known."""
+    """pictures: stored or missed a second; megabytes: fetched a second (10^6); left: seconds, None if not known; slowest: the
+    stage that the others wait for, empty while that cannot be told.
+    """
 
     pictures: float
     megabytes: float
     left: float | None
+    slowest: str = ""
 
 
 class RateWindow:
@@ -39,14 +43,14 @@ class RateWindow:
         fetched = now.bytes_fetched - (then.bytes_fetched if then else 0)
         rate = ended / since
         left = None if now.total is None or not rate else max(0, now.total - now.done) / rate
-        return Rates(rate, fetched / since / 1e6, left)
+        found = load(now, then)
+        return Rates(rate, fetched / since / 1e6, left, found.stage if found else "")
 
 
-def bottleneck(now: Progress) -> str:
-    """The stage that most targets are in or wait for: the network, the workers or the disk."""
-    stages = {"network": now.fetching, "workers": now.processing, "disk": now.storing}
-    name, most = max(stages.items(), key=lambda stage: stage[1])
-    return name if most else "none"
+def milliseconds(seconds: float) -> str:
+    """`0.42`, `7.3`, `1,250`: three figures are enough."""
+    found = seconds * 1000
+    return f"{found:,.0f}" if found >= 100 else f"{found:.1f}" if found >= 1 else f"{found:.2f}"
 
 
 def clock_face(seconds: float) -> str:

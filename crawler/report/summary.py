@@ -7,7 +7,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from crawler.progress import Summary
-from crawler.report.rates import clock_face
+from crawler.report.rates import clock_face, milliseconds
+
+_ENOUGH = 20
+"""Pictures from which on it says something how long they took."""
 
 
 def print_summary(summary: Summary, console: Console) -> None:
@@ -24,8 +27,23 @@ def print_summary(summary: Summary, console: Console) -> None:
         table.add_row(f"  {reason}", f"{count:,}", escape(visible(f"{example.url[:200]} ({example.detail})")))
     table.add_row("time", clock_face(summary.seconds), _speed(summary))
     console.print(table)
+    if summary.stored >= _ENOUGH:
+        console.print(_times(summary))
+    if summary.bottleneck:
+        console.print(f"slowest: {summary.bottleneck}", soft_wrap=True)
     if summary.ended == "stopped":
         console.print("Stopped before the end. Run the same command again to go on where it was.", style="bold")
+
+
+def _times(summary: Summary) -> Table:
+    """How long the stages took, a column for each."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2))
+    table.add_column("ms")
+    for name in summary.stages:
+        table.add_column(name.replace("_", " "), justify="right")
+    for label in ("p50", "p99"):
+        table.add_row(label, *(milliseconds(getattr(time, label)) for time in summary.stages.values()))
+    return table
 
 
 def visible(text: str) -> str:

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from crawler.progress import Progress
-from crawler.report.rates import RateWindow, bottleneck, clock_face, reasons_line
+from crawler.report.rates import Rates, RateWindow, clock_face, milliseconds, reasons_line
 
 
 class TerminalProgress:
@@ -46,20 +46,29 @@ def render(now: Progress, window: RateWindow) -> Group:
     )
     return Group(
         bar,
-        _stages(now),
+        _stages(now, rates),
+        *([_times(now)] if now.stages else []),
         *([Text(f"missed {now.missed:,}: {reasons_line(now)}", style="yellow")] if now.missed else []),
     )
 
 
-def _stages(now: Progress) -> Text:
-    slowest = bottleneck(now)
+def _stages(now: Progress, rates: Rates) -> Text:
     text = Text(f"waiting {now.waiting:,}")
     for label, name, count in (
         ("fetching", "network", now.fetching),
         ("workers", "workers", now.processing),
         ("disk", "disk", now.storing),
     ):
-        text.append(f"   {label} {count:,}", style="bold cyan" if name == slowest else "")
+        text.append(f"   {label} {count:,}", style="bold cyan" if name == rates.slowest else "")
     if now.publishing:
         text.append(f"   shards on their way {now.publishing:,}")
-    return text.append(f"   slowest {slowest}", style="dim")
+    return text.append(f"   slowest {rates.slowest}" if rates.slowest else "", style="dim")
+
+
+def _times(now: Progress) -> Table:
+    """Median and 99th percentile of every stage, in milliseconds."""
+    table = Table.grid(padding=(0, 2))
+    table.add_row("ms", *(name.replace("_", " ") for name in now.stages), style="dim")
+    for label in ("p50", "p99"):
+        table.add_row(label, *(milliseconds(getattr(time, label)) for time in now.stages.values()), style="dim")
+    return table

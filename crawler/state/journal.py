@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from crawler import urls
 from crawler.batcher import Batcher
 from crawler.clock import Clock
 from crawler.disk import disk_errors
@@ -30,7 +31,6 @@ from crawler.state.rows import (
     INSERT,
     RECORD_COLUMNS,
     SAME_AS,
-    fingerprint,
     fingerprints,
     names_of,
     record_of,
@@ -293,7 +293,7 @@ class FolderJournal:
                     "WHERE (reason IS NOT ? OR same_as IS NOT NULL) AND reason IS NOT ? ORDER BY id",
                     (Reason.DUPLICATE.value, Reason.BAD_URL.value),
                 )
-                found = ((fingerprint(url) if address is None else address, index) for index, address, url in rows)
+                found = ((urls.fingerprint(url) if address is None else address, index) for index, address, url in rows)
                 self._seen.fill((address, index) for address, index in found if address is not None)
         return self._seen
 

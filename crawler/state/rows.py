@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 from crawler import urls
@@ -34,8 +34,7 @@ def record_of(values: Sequence[Any]) -> Record:
         return Record(*[*plain, (), (), None, {}, NO_EXTRA, place])
     told = json.loads(more)
     files = tuple(CompanionFile(**file | {"digest": bytes.fromhex(file["digest"])}) for file in told.get("files", ()))
-    return replace(
-        Record(*plain),
+    return Record(*plain)._replace(
         notes=tuple(told.get("notes", ())),
         companions=files,
         exif=told.get("exif"),
@@ -64,7 +63,7 @@ def row_of(one: Settled) -> tuple[Any, ...]:
             *head,
             *told,
             *(None,) * 10,
-            fingerprint(one.url),
+            urls.fingerprint(one.url),
             *(None,) * 5,
             one.same_as,
             _more(None, one.extra),
@@ -73,7 +72,7 @@ def row_of(one: Settled) -> tuple[Any, ...]:
     return (
         *head,
         *_stored(record),
-        fingerprint(one.url),
+        urls.fingerprint(one.url),
         *_rest(record),
         None,
         None,
@@ -145,16 +144,8 @@ def names_of(more: str | None) -> tuple[str, ...]:
 
 def fingerprints(targets: Sequence[Target]) -> list[tuple[int, int]]:
     """Fingerprint of the address and position of every target that has an address."""
-    found = ((fingerprint(target.url), target.index) for target in targets)
+    found = ((urls.fingerprint(target.url), target.index) for target in targets)
     return [(address, index) for address, index in found if address is not None]
-
-
-def fingerprint(url: str) -> int | None:
-    """Fingerprint of an address; None if it is none."""
-    try:
-        return urls.fingerprint(urls.parse(url))
-    except urls.BadURL:
-        return None
 
 
 SAME_AS = 26
@@ -173,7 +164,7 @@ def row(outcome: Outcome, record: Record | None, now: float) -> tuple[Any, ...]:
             now,
             *told,
             *(None,) * 10,
-            fingerprint(target.url),
+            urls.fingerprint(target.url),
             *(None,) * 5,
             miss.same_as,
             _more(None, target.extra),
@@ -185,7 +176,7 @@ def row(outcome: Outcome, record: Record | None, now: float) -> tuple[Any, ...]:
         record.fetched_at,
         outcome.picture.fetched.status,
         *_stored(record),
-        fingerprint(target.url),
+        urls.fingerprint(target.url),
         *_rest(record),
         likeness.pixels,
         signed(likeness.look),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from crawler.fitting import finite
@@ -36,7 +37,8 @@ def told(record: Record, captions: bool = False) -> dict[str, Any]:
         row["caption"] = record.extra.caption
     if record.extra.key:
         row["key"] = record.extra.key
-    row |= finite(dict(record.extra.kept))
+    if record.extra.kept:
+        row |= finite(dict(record.extra.kept))
     pictures = [one for one in record.companions if one.is_picture]
     if pictures:
         row["files"] = [
@@ -59,4 +61,10 @@ def told(record: Record, captions: bool = False) -> dict[str, Any]:
 
 def utc(seconds: float) -> str:
     """A moment as ISO 8601 in UTC, to the millisecond."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    whole, part = divmod(int(seconds * 1000), 1000)
+    return f"{_utc(whole)}.{part:03d}Z"
+
+
+@lru_cache(maxsize=16)  # pictures come many to a second
+def _utc(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "")

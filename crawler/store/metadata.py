@@ -36,6 +36,9 @@ class Form(Protocol):
     def line(self, record: Record) -> bytes: ...
 
 
+_encode = json.JSONEncoder(ensure_ascii=False).encode  # dumps() would make one for every line
+
+
 class JsonLines:
     """A JSON object a line, `file_name` first."""
 
@@ -48,8 +51,7 @@ class JsonLines:
         return b""
 
     def line(self, record: Record) -> bytes:
-        row = told(record, self._captions)
-        return json.dumps(row, ensure_ascii=False).encode(errors="backslashreplace") + b"\n"
+        return _encode(told(record, self._captions)).encode(errors="backslashreplace") + b"\n"
 
 
 class Separated:
