@@ -26,6 +26,7 @@ from crawler.model import Outcome
 from crawler.outputs import check_output, open_output
 from crawler.pipeline import Deliver, Pipeline
 from crawler.ports import Frontier, Source
+from crawler.process.header_check import HeaderCheck
 from crawler.process.pool import WorkerPool
 from crawler.progress import Progress, Summary
 from crawler.report.bottleneck import bottleneck
@@ -93,8 +94,12 @@ class Crawler:
         async with AsyncExitStack() as stack:
             # Closed in the opposite order: the journal last, when everything that is stored has been told to it.
             self._journal, self._store, self._spill = await open_output(self.settings, self._source, self._clock, stack)
-            self._pool = await stack.enter_async_context(WorkerPool(self.settings.process, stopwatch=self._stopwatch))
             process = self.settings.process
+            self._pool: WorkerPool | HeaderCheck
+            if process.check == "header":
+                self._pool = await stack.enter_async_context(HeaderCheck(process, self._stopwatch))
+            else:
+                self._pool = await stack.enter_async_context(WorkerPool(process, stopwatch=self._stopwatch))
             client = Client(
                 self.settings.fetch, self._budget, self._clock, self._journal,
                 unwanted=process.unwanted if process.picky else None,

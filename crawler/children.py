@@ -23,6 +23,16 @@ def worker_context() -> BaseContext:
     return multiprocessing.get_context("spawn")
 
 
+def prepare() -> None:
+    """Start what workers come from, ahead of the first: it loads what they need while this process loads what it needs."""
+    context = worker_context()
+    if context.get_start_method() == "forkserver":
+        from multiprocessing.forkserver import ensure_running
+
+        with no_interrupt():
+            ensure_running()
+
+
 @contextmanager
 def no_interrupt() -> Iterator[None]:
     """What is started here does not take a Ctrl-C of the terminal, which reaches the whole group, while it comes up."""

@@ -34,6 +34,7 @@ Subsampling = Literal["420", "422", "444"]
 Mode = Literal["auto", "rgb"]
 Truncated = Literal["miss", "keep"]
 Executor = Literal["process", "thread"]
+Check = Literal["pixels", "header"]
 Kept = Literal["exif", "icc", "xmp"]
 Dedup = Literal["url", "bytes", "pixels", "near"]
 
@@ -80,6 +81,10 @@ class ProcessSettings:
     part of the file's. May be given more than once."""
     encode: Encode = "jpeg"
     """Format of the stored pictures: jpeg, png, webp, avif, gif; `original` keeps the bytes exactly as they came."""
+    check: Check = "pixels"
+    """With `--encode original`: what of a picture is looked at before it is stored, all of its `pixels`, in a worker, or only
+    its `header`, which is many times faster; what is cut off or broken behind it is then stored too, and sizes are told as
+    they lie in the file. Of jpeg, png, gif, webp, bmp and avif only."""
     quality: int = 90
     """Quality of JPEG, WebP and AVIF, 1 to 100."""
     progressive: bool = False
@@ -167,6 +172,7 @@ class ProcessSettings:
         check_function(self, "transform")
         if self.executor == "thread" and self.truncated == "keep":
             raise SettingsError("executor", "thread given, cannot be used with --truncated keep, which needs processes")
+        self._check_check()
         check_range(self, "workers", 0, 1024)
         check_range(self, "process_timeout", 0.01, LONGEST)
         check_range(self, "worker_memory", 256 * MB)
@@ -244,6 +250,19 @@ class ProcessSettings:
             )
         check_range(self, "min_bytes", 0)
 
+    def _check_check(self) -> None:
+        if self.check == "pixels":
+            return
+        if self.encode != "original":
+            raise SettingsError(
+                "check", f"header given, needs --encode original; --encode {self.encode} decodes anyway"
+            )
+        used = {"transform": self.transform, "exif": self.exif, "exif_gps": self.exif_gps}
+        needs = [f"--{name.replace('_', '-')}" for name, given in used.items() if given]
+        needs += [f"--dedup {self.dedup_by}"] if self.dedup_by in ("pixels", "near") else []
+        if needs:
+            raise SettingsError("check", f"header given, cannot be used with {needs[0]}, which opens every picture")
+
     def _check_dedup(self) -> None:
         kind, colon, distance = self.dedup.partition(":") if isinstance(self.dedup, str) else ("", "", "")
         if kind not in get_args(Dedup) or (
@@ -286,6 +305,7 @@ class ProcessSettings:
 _CHOICES: dict[str, Any] = {
     "fit": Fit, "gravity": Gravity, "filter": Filter, "encode": Encode, "subsampling": Subsampling,
     "mode": Mode, "truncated": Truncated, "executor": Executor,
+    "check": Check,
 }  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from cyclopts import App, CycloptsError, Parameter
 from cyclopts.argument import ArgumentCollection
 from cyclopts.config import Dict, Env
 
+from crawler import children
 from crawler.cli.flags import FetchFlags, FrontierFlags, InputFlags, ProcessFlags, StoreFlags, as_toml, plain
 from crawler.errors import CrawlerError, InputMissing, NotARun, SettingsChanged, SettingsError
 from crawler.settings import RETRY_CHOICES, VERSION, ReportSettings, StateSettings
@@ -106,6 +107,8 @@ def run(
         return 0
     if not given:
         raise SettingsError("sources", "nothing to fetch; give URLs, text files with URLs, or - for standard input")
+    if settings.process.executor == "process" and settings.process.check == "pixels":
+        children.prepare()
     from crawler.cli.run import run_to_end
 
     return run_to_end(settings, quiet=quiet, json_summary=json, strict=strict)

@@ -13,6 +13,7 @@ from crawler.checks import parse_header
 from crawler.errors import SettingsError
 from crawler.picture_settings import (  # noqa: F401 - cyclopts resolves inherited annotations in this module
     FORMATS,
+    Check,
     Encode,
     Executor,
     Filter,

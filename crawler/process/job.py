@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from PIL import Image
 
@@ -61,7 +62,7 @@ class Job:
             raise Refused(Reason.TOO_FEW_BYTES, f"{len(body)} bytes, at least {settings.min_bytes} wanted")
         digest = hashlib.sha256(body).digest()
         if settings.verify_hash and sample is not None:
-            _check_hash(body, digest, sample.columns.get(settings.verify_hash, _ABSENT), settings.verify_hash)
+            check_hash(body, digest, sample.columns, settings.verify_hash)
         check_head(body, settings.max_pixels)
         try:
             return self._made(body, digest, sample)
@@ -87,8 +88,13 @@ class Job:
         return open_picture(body, self._formats, self.settings.max_pixels)
 
 
-def _check_hash(body: bytes, digest: bytes, given: object, column: str) -> None:
-    """Compare the body with the hash that its row of the input tells; an empty cell is not compared."""
+def check_hash(body: bytes, digest: bytes, columns: Mapping[str, Any], column: str) -> None:
+    """Compare the body with the hash that its row of the input tells; an empty cell is not compared.
+
+    Raises:
+        Refused: they differ, or there is none to compare with.
+    """
+    given = columns.get(column, _ABSENT)
     if given is _ABSENT:
         raise Refused(Reason.WRONG_HASH, f"its row has no column {column!r}")
     expected = str(given if given is not None else "").strip().lower()
