@@ -1,4 +1,6 @@
-"""Fetching alone: our client against a bare aiohttp loop that reads the same addresses. No frontier, no workers, no disk."""
+"""Fetching: our client, and a whole run that keeps the bytes as they came and writes nothing, against a bare aiohttp loop that
+reads the same addresses.
+"""
 
 from __future__ import annotations
 
@@ -6,80 +8,65 @@ import argparse
 import asyncio
 import statistics
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
-import aiohttp
 import uvloop
 
 from benchmarks import corpus, server
-from benchmarks.measure import Cost, measured
-from crawler.clock import SystemClock
-from crawler.fetch.budget import ByteBudget
-from crawler.fetch.client import Client
-from crawler.model import Fetched, Target, Visit
-from crawler.settings import FetchSettings
-from crawler.state.none import NullJournal
+from benchmarks.measure import measured
+from crawler import Settings, crawl
+from crawler.bench import measures
+from crawler.bench.measures import Result
 
 
-async def ours(urls: list[str], concurrency: int) -> Cost:
-    """Through `Client`, with every limit of it on but the refusal of loopback."""
-    settings = FetchSettings(allow_private=True, robots=False)
-    async with Client(settings, ByteBudget(settings.memory), SystemClock(), NullJournal()) as client:
-
-        async def one(index: int, url: str) -> None:
-            fetched = await client.fetch(Visit(Target(index, url)), lambda _: None)
-            assert isinstance(fetched, Fetched), fetched
-            client.done(fetched)
-
-        return await _spread(one, urls, concurrency)
-
-
-async def bare(urls: list[str], concurrency: int) -> Cost:
-    """`session.get` and `read`, nothing else."""
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-
-        async def one(_: int, url: str) -> None:
-            async with session.get(url) as response:
-                assert response.status == 200
-                await response.read()
-
-        return await _spread(one, urls, concurrency)
-
-
-async def _spread(one: Callable[[int, str], Awaitable[None]], urls: list[str], concurrency: int) -> Cost:
-    left = iter(enumerate(urls))
-
-    async def worker() -> None:
-        for index, url in left:
-            await one(index, url)
-
+async def whole(listed: Path, check: str, concurrency: int) -> Result:
+    """`--encode original --format none`: frontier, limits, what is looked at of a picture; no disk."""
+    settings = Settings.of(
+        str(listed), encode="original", format="none", check=check, concurrency=concurrency, per_host=0,
+        allow_private=True, robots=False,
+    )  # fmt: skip
     with measured() as cost:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(concurrency):
-                group.create_task(worker())
-    return cost
+        summary = await crawl(settings)
+    assert summary.stored == summary.targets, summary.reasons
+    return Result(summary.stored, cost.wall, cost.parent, size=summary.bytes_fetched)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--concurrency", type=int, default=64)
-    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--repeat", type=int, default=5)
     arguments = parser.parse_args()
     pictures = corpus.mixed(2000)
     with server.serve(pictures) as bases, tempfile.TemporaryDirectory() as scratch:
         listed = server.write_list(Path(scratch) / "urls.txt", pictures, bases, arguments.count)
         urls = listed.read_text().split()
-        ratios = []
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            for _ in range(arguments.repeat):
-                theirs, mine = (runner.run(run(urls, arguments.concurrency)) for run in (bare, ours))
-                ratios.append(theirs.wall / mine.wall)
-                print(
-                    f"bare {theirs.each(len(urls))}\nours {mine.each(len(urls))}   ratio {ratios[-1]:.3f}", flush=True
-                )
-    print(f"client to bare loop: {statistics.median(ratios):.3f} (median of {len(ratios)})")
+        ratios: dict[str, list[float]] = {}
+        for _ in range(arguments.repeat):
+            bare = _run(measures.bare_fetch(urls, arguments.concurrency))
+            print(f"bare            {_told(bare)}", flush=True)
+            others = {
+                "client": measures.fetch(urls, arguments.concurrency),
+                "--check header": whole(listed, "header", arguments.concurrency),
+                "--check pixels": whole(listed, "pixels", arguments.concurrency),
+            }
+            for name, work in others.items():
+                found = _run(work)
+                ratios.setdefault(name, []).append(found.rate / bare.rate)
+                print(f"{name:15} {_told(found)}   ratio {ratios[name][-1]:.3f}", flush=True)
+    for name, those in ratios.items():
+        print(f"{name} to bare loop: {statistics.median(those):.3f} (median of {len(those)})")
+
+
+def _run(work: Coroutine[Any, Any, Result]) -> Result:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(work)
+
+
+def _told(found: Result) -> str:
+    return f"{found.rate:8.1f} /s   {found.megabytes:6.0f} MB/s   parent {1000 * found.cpu / found.count:6.3f} ms"
 
 
 if __name__ == "__main__":

@@ -36,12 +36,15 @@ FLAGS = """
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What a sweep varies. `shard` is pictures per shard; 0 picks it from the length of the list."""
+    """What a sweep varies. `shard` is pictures per shard; 0 picks it from the length of the list. `photographs`: to 512 pixels
+    inside.
+    """
 
     processes: int
     threads: int
     output: str = "files"
     shard: int = 0
+    photographs: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +138,11 @@ def _command(python: Path, urls: Path, setting: Setting, folder: Path) -> list[s
         *("--url_list", str(urls), "--output_folder", str(folder), "--output_format", setting.output),
         *("--processes_count", str(setting.processes), "--thread_count", str(setting.threads)),
         *("--number_sample_per_shard", str(shard)),
-        *FLAGS.split(),
+        *(
+            FLAGS.replace("_size 256", "_size 512").replace("keep_ratio", "keep_ratio_largest")
+            if setting.photographs
+            else FLAGS
+        ).split(),
     ]
 
 

@@ -13,8 +13,9 @@ from typing import Any
 import uvloop
 
 from benchmarks.measure import Cost, measured
+from crawler.bench.measures import some_picture
 from crawler.clock import SystemClock
-from crawler.model import Fetched, Outcome, Picture, Target
+from crawler.model import Outcome
 from crawler.settings import DEFAULT_NAME
 from crawler.state.journal import FolderJournal
 from crawler.store.files import FileStore
@@ -36,7 +37,7 @@ async def ours(form: str, folder: Path, count: int, size: int) -> Cost:
 
     async def one(index: int) -> None:
         async with room:
-            picture = _picture(index, size)
+            picture = some_picture(index, size)
             await journal.settle(Outcome(picture.target, picture, await store.put(picture), None, 1, 0.1, size))
 
     with measured() as cost:
@@ -68,25 +69,11 @@ def plain(folder: Path, count: int, size: int) -> Cost:
     folder.mkdir()
     with measured() as cost:
         for index in range(count):
-            data = _picture(index, size).data
+            data = some_picture(index, size).data
             with open(folder / "part", "wb", buffering=0) as file:
                 file.write(data)
             os.replace(folder / "part", folder / f"{index:08d}.jpg")
     return cost
-
-
-def _picture(index: int, size: int) -> Picture:
-    fetched = Fetched(
-        Target(index, f"http://bench.invalid/{index}.jpg"),
-        b"",
-        f"http://bench.invalid/{index}.jpg",
-        200,
-        "image/jpeg",
-        1.7e9,
-        0.1,
-    )
-    data = index.to_bytes(8, "big") * (size // 8)
-    return Picture(fetched, data, "jpeg", "jpg", 256, 256, 1024, 1024, "jpeg", b"\0" * 32)
 
 
 def main() -> None:

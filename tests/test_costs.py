@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +45,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def costs(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+def costs(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     with serving(folder) as base:
         command = [sys.executable, "-m", "tests.costs", base, str(tmp_path_factory.mktemp("costs"))]
         done = subprocess.run(command, cwd=CHECKOUT, env=environment(), capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    yield json.loads(done.stdout)
+    return json.loads(done.stdout)
 
 
 def test_a_picture_costs_the_loop_no_more_calls_than_it_did(costs: dict[str, Any]) -> None:

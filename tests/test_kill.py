@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.cli import wait_until
 from tests.servers.handle import Faults
 
 LIMIT = 120.0
@@ -75,6 +76,14 @@ def kill_after(call: list[str], seconds: float, number: int = signal.SIGKILL) ->
         return process.wait(LIMIT)
 
 
+def signalled_when_it_works(call: list[str], output: Path, number: int) -> int:
+    """Run until the first picture is stored, then signal the whole process group. Returns the exit code."""
+    process = subprocess.Popen(call, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_until(lambda: any(output.glob("*/*.jpg")), "the first picture")
+    os.killpg(process.pid, number)
+    return process.wait(LIMIT)
+
+
 def tree(folder: Path) -> dict[str, str]:
     """Every file below the folder but the journal's own, by hash."""
     return {
@@ -131,7 +140,7 @@ def test_thirty_kills_at_random_instants(fault_server: Faults, tmp_path: Path, s
 def test_a_run_told_to_end_drains_and_can_go_on(fault_server: Faults, tmp_path: Path, number: int, code: int) -> None:
     urls = write_list(fault_server, tmp_path / "urls.txt", 3000)
     output = tmp_path / "out"
-    assert kill_after(command(urls, output, "plain"), 1.0, number) == code
+    assert signalled_when_it_works(command(urls, output, "plain"), output, number) == code
     stored = set(tree(output))
     assert stored == {row["file_name"] for row in metadata(output)}, "what was under way has been finished"
     assert state_files(output) == ["journal.sqlite", "lock"]
