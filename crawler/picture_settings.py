@@ -75,7 +75,7 @@ class ProcessSettings:
     """Also enlarge pictures that are smaller than the size."""
     filter: Filter = "auto"
     """How pixels are resampled: lanczos, bicubic, hamming, bilinear, box, nearest; auto is hamming to shrink and lanczos
-    to enlarge."""
+    to enlarge, and bicubic where a JPEG becomes a smaller JPEG."""
     variant: tuple[str, ...] = ()
     """A further picture from the same decode: `NAME:SIZE:FIT:FORMAT`, such as `thumb:128:cover:webp`; the name becomes
     part of the file's. May be given more than once."""

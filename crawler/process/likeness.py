@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from math import cos, pi
 from operator import mul
-from statistics import median
 
 from PIL import Image
 
@@ -52,7 +51,8 @@ def dct_hash(rows: list[bytes]) -> int:
     columns = list(zip(*across, strict=True))
     # Rounded: what is zero but for the last bit must not become a bit of the hash.
     found = [round(sum(map(mul, wave, column)), 3) for wave in _WAVES for column in columns]
-    middle = median(found)
+    ranked = sorted(found)
+    middle = (ranked[31] + ranked[32]) / 2
     bits = 0
     for value in found:
         bits = bits << 1 | (value > middle)
