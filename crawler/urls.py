@@ -33,7 +33,7 @@ class BadURL(ValueError):
     """An address that cannot be fetched; the text says why."""
 
 
-@lru_cache(maxsize=512)  # a target is parsed when it comes in and when it is fetched; more would only hold memory
+@lru_cache(maxsize=10_240)  # a target is parsed when it comes in and when it is fetched: all that wait in memory, 7 MB
 def parse(text: str) -> URL:
     """Return the address behind `text`, ready to be asked for, without its fragment.
 
