@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from crawler.model import Sample
-from crawler.process.lane import Results
-from crawler.process.piece import Done
+from crawler.process.done import Done, Results
 
 _DATA = bytes(30_000)
 

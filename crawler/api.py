@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from crawler.clock import Clock, SystemClock
 from crawler.errors import CrawlerError, InputError, SettingsError, StoreStopped
@@ -26,7 +26,6 @@ from crawler.model import Outcome
 from crawler.outputs import check_output, open_output
 from crawler.pipeline import Deliver, Pipeline
 from crawler.ports import Frontier, Source
-from crawler.process.header_check import HeaderCheck
 from crawler.process.pool import WorkerPool
 from crawler.progress import Progress, Summary
 from crawler.report.bottleneck import bottleneck
@@ -35,6 +34,9 @@ from crawler.settings import Settings
 from crawler.stages import Stopwatch
 from crawler.state.home import home_for
 from crawler.state.run_table import RunTable
+
+if TYPE_CHECKING:
+    from crawler.process.header_check import HeaderCheck
 
 logger = logging.getLogger(__name__)
 
@@ -97,6 +99,8 @@ class Crawler:
             process = self.settings.process
             self._pool: WorkerPool | HeaderCheck
             if process.check == "header":
+                from crawler.process.header_check import HeaderCheck
+
                 self._pool = await stack.enter_async_context(HeaderCheck(process, self._stopwatch))
             else:
                 self._pool = await stack.enter_async_context(WorkerPool(process, stopwatch=self._stopwatch))

@@ -8,7 +8,7 @@ import time
 
 from crawler.model import Sample
 from crawler.process import worker
-from crawler.process.lane import Results
+from crawler.process.done import Results
 
 
 def work(bodies: list[bytes], samples: list[Sample | None] | None = None) -> Results:

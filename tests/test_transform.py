@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from crawler.process import worker
+from crawler.process.done import Done
 from crawler.process.job import Job
-from crawler.process.piece import Done
 from crawler.settings import ProcessSettings
 from tests.servers.pictures import gif, jpeg, png, quadrant_names, quadrants, webp
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +30,8 @@ def config_file(app: App, commands: tuple[str, ...], arguments: ArgumentCollecti
     path = Path(named.tokens[0].value)
     if not path.is_file():
         raise SettingsError("config", f"{path}: no such file")
+    import tomllib
+
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

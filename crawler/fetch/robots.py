@@ -8,14 +8,17 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from protego import Protego
 from yarl import URL
 
 from crawler import urls
 from crawler.clock import Clock
 from crawler.model import Miss, Reason
 from crawler.ports import RobotsMemory
+
+if TYPE_CHECKING:
+    from protego import Protego
 
 LARGEST = 500 * 1024
 """Bytes of a robots.txt that are read (RFC 9309 2.5)."""
@@ -90,6 +93,8 @@ def _parsed(text: str, agent: str) -> Protego:
     """Parse, as far as it can concern us: protego takes any name that ours begins with (RFC 9309 2.2.1 wants the same name),
     and the time it takes grows with names times rules. So all names but ours and `*` become one that nobody has.
     """
+    from protego import Protego  # here, because most hosts have no rules
+
     lines = []
     for line in text.splitlines():
         found = _AGENT_LINE.match(line)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 
+import PIL
 from PIL import (  # the plugins are named so that a worker loads these and not all forty
     AvifImagePlugin,
     BmpImagePlugin,
@@ -41,6 +42,8 @@ _NAMES = {
 """Our names of the formats, and Pillow's."""
 _OURS = {theirs: ours for ours, theirs in _NAMES.items()} | {"MPO": "jpeg", "HEIC": "heif", "HEIF": "heif"}
 _PARTS = {"webp": "webp", "avif": "avif", "jpeg2000": "jpg_2000"}
+SIMD = ".post" in PIL.__version__
+"""True for pillow-simd, which numbers its versions so: all channels together are what it scales quickly, not one alone."""
 MISSING = frozenset(name for name, part in _PARTS.items() if not features.check(part))
 """Formats that this Pillow can neither read nor write: one built from source goes without a library that is not there."""
 

@@ -13,8 +13,9 @@ from crawler.model import Reason, Sample
 from crawler.picture_settings import ProcessSettings
 from crawler.process import custom
 from crawler.process.decode import Refused, allow, load_rest, open_picture
+from crawler.process.done import Done
 from crawler.process.headers import check_head
-from crawler.process.piece import Done, Orders, Piece
+from crawler.process.piece import Orders, Piece
 
 _HASHES = {64: "sha256", 32: "md5"}
 _HEX = re.compile(r"[0-9a-f]+")

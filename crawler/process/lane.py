@@ -17,12 +17,11 @@ from crawler.children import close_spare_ends, no_interrupt
 from crawler.errors import SettingsError
 from crawler.model import Sample
 from crawler.picture_settings import ProcessSettings
-from crawler.process import worker
-from crawler.process.piece import Done
+from crawler.process import entry
+from crawler.process.done import Results
 
 _START_SECONDS = 60.0
 
-Results = list[Done | worker.Failed]
 Work = Callable[[list[bytes], list[Sample | None] | None], Results]
 
 
@@ -79,8 +78,8 @@ class Lane:
 
     def _start(self) -> None:
         with no_interrupt():
-            self._executor = ProcessPoolExecutor(1, self._context, worker.setup, (self._settings,))
-            first = self._executor.submit(worker.ready)
+            self._executor = ProcessPoolExecutor(1, self._context, entry.setup, (self._settings,))
+            first = self._executor.submit(entry.ready)
         pid, trouble = first.result(_START_SECONDS)
         if trouble:
             raise SettingsError("transform", trouble)

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any
 
 from PIL import Image
 
@@ -16,6 +16,7 @@ from crawler.picture_settings import ANIMATED, Output, ProcessSettings
 from crawler.process import custom, planes
 from crawler.process.colour import is_grey, profile_of, simple, to_srgb
 from crawler.process.decode import Refused, format_name, load, shrink_on_load, turn_of
+from crawler.process.done import Done, More
 from crawler.process.encode import EXTENSIONS, encode, options_of
 from crawler.process.frames import Timing, count_frames, frames_of, is_timed, plays_of
 from crawler.process.geometry import Plan, Size, lying
@@ -26,35 +27,6 @@ from crawler.process.transform import background_of, busiest, planned, rendered,
 
 _MOST_NOTES = 8
 _LONGEST_NOTE = 200
-
-
-class More(NamedTuple):
-    """What most pictures do not have. Fields as in `Picture`."""
-
-    frames: int
-    notes: tuple[str, ...]
-    companions: tuple[Companion, ...]
-    likeness: Likeness
-    exif: dict[str, Any] | None
-    values: dict[str, Any]
-
-
-class Done(NamedTuple):
-    """A picture as it crosses back to the parent. Fields as in `Picture`; `data` is None for the bytes as they came; `spent`
-    are the seconds it took to decode, to scale and to encode.
-    """
-
-    data: bytes | None
-    format: str
-    extension: str
-    width: int
-    height: int
-    original_width: int
-    original_height: int
-    original_format: str
-    sha256: bytes
-    spent: tuple[float, float, float]
-    more: More | None = None
 
 
 @dataclass(frozen=True)

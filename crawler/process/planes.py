@@ -1,5 +1,5 @@
 """JPEG to JPEG without leaving YCbCr: the luma is scaled with a good filter, the colours only to the size at which the
-output holds them. That is closer to a full-size LANCZOS than scaling red, green and blue with a cheap one, and faster.
+output holds them. That is closer to a full-size LANCZOS than scaling red, green and blue with a cheap one, at the same cost.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from PIL import Image, ImageFile
 
 from crawler.picture_settings import Output, ProcessSettings, Subsampling
 from crawler.process.colour import profile_of
+from crawler.process.decode import SIMD
 from crawler.process.geometry import Box, Plan, Size
 
 MARGIN = 1.5
@@ -24,7 +25,8 @@ _HALVED: dict[Subsampling, tuple[int, int]] = {"420": (2, 2), "422": (2, 1), "44
 def suits(picture: Image.Image, settings: ProcessSettings) -> bool:
     """True if what is made of an opened picture by these settings can be made in YCbCr, as far as the source goes."""
     return (
-        not ImageFile.LOAD_TRUNCATED_IMAGES  # what is missing would be green
+        not SIMD
+        and not ImageFile.LOAD_TRUNCATED_IMAGES  # what is missing would be green
         and picture.format in ("JPEG", "MPO")
         and picture.mode == "RGB"
         and settings.filter == "auto"

@@ -13,15 +13,15 @@ from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass
 from types import TracebackType
+from typing import TYPE_CHECKING, TypeAlias
 
 from crawler.children import worker_context
 from crawler.errors import CrawlerError, SettingsError, WorkersFailed
 from crawler.model import Fetched, Miss, Picture, Reason, Sample
 from crawler.picture_settings import ProcessSettings
-from crawler.process.lane import BrokenProcessPool, Lane, Results, Work
-from crawler.process.piece import Done
-from crawler.process.threads import ThreadLane
-from crawler.process.worker import Failed, work
+from crawler.process.done import Done, Failed, Results
+from crawler.process.entry import work
+from crawler.process.lane import BrokenProcessPool, Lane, Work
 from crawler.stages import Stopwatch
 
 BATCH_SECONDS = 0.15
@@ -54,7 +54,10 @@ class _Job:
 
 
 _Batch = list[_Job]
-AnyLane = Lane | ThreadLane
+if TYPE_CHECKING:
+    from crawler.process.threads import ThreadLane
+
+AnyLane: TypeAlias = "Lane | ThreadLane"
 
 
 class WorkerPool:
@@ -323,6 +326,8 @@ def _ending(code: int | None) -> str:
 def _lanes(settings: ProcessSettings, work: Work) -> list[AnyLane]:
     count = settings.workers or _cores()
     if settings.executor == "thread":
+        from crawler.process.threads import ThreadLane
+
         return [ThreadLane(settings) for _ in range(count)]
     context = worker_context()
     return [Lane(settings, context, work) for _ in range(count)]

@@ -13,8 +13,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from crawler.errors import SettingsError
 from crawler.model import Sample
 from crawler.picture_settings import ProcessSettings
+from crawler.process.done import Results
 from crawler.process.job import Job
-from crawler.process.lane import Results
 from crawler.process.worker import one
 
 

@@ -8,7 +8,7 @@ from crawler.model import Reason
 from crawler.picture_settings import Output, ProcessSettings
 from crawler.process import planes
 from crawler.process.colour import flattened, is_grey, to_srgb
-from crawler.process.decode import Refused
+from crawler.process.decode import SIMD, Refused
 from crawler.process.geometry import ANCHORS, Box, Plan, Size, lying, lying_box, plan
 
 _MARGIN = 2.0
@@ -141,7 +141,9 @@ def _filter(name: str, todo: Plan, upright: Size) -> Image.Resampling:
         return _FILTERS[name]
     left, top, right, bottom = todo.crop or (0, 0, *upright)
     grows = todo.size[0] > right - left or todo.size[1] > bottom - top
-    return Image.Resampling.LANCZOS if grows else Image.Resampling.HAMMING
+    if grows:
+        return Image.Resampling.LANCZOS
+    return Image.Resampling.BICUBIC if SIMD else Image.Resampling.HAMMING
 
 
 def background_of(settings: ProcessSettings) -> tuple[int, int, int]:

@@ -15,12 +15,9 @@ from crawler.children import obey_parent
 from crawler.model import Reason, Sample
 from crawler.picture_settings import ProcessSettings
 from crawler.process.decode import Refused, words
+from crawler.process.done import Done, Failed, Results
 from crawler.process.job import Job
 from crawler.process.noise import Noise
-from crawler.process.piece import Done
-
-Failed = tuple[str, str]
-"""Name of a Reason and the words."""
 
 _job = Job(ProcessSettings())
 _noise: Noise | None = None
@@ -52,13 +49,13 @@ def ready() -> tuple[int, str]:
     return os.getpid(), _job.trouble
 
 
-def work(bodies: list[bytes], samples: list[Sample | None] | None = None) -> list[Done | Failed]:
+def work(bodies: list[bytes], samples: list[Sample | None] | None = None) -> Results:
     """Process pictures one after the other. A picture that takes longer than `process_timeout` ends this process.
 
     Args:
         samples: what is known of each, where that is needed.
     """
-    results: list[Done | Failed] = []
+    results: Results = []
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         warnings.showwarning = _job.note
