@@ -107,7 +107,7 @@ def is_worker(process: psutil.Process) -> bool:
 
 
 async def test_workers_that_cannot_start_end_the_run_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("crawler.process.worker.setup", broken_setup)
+    monkeypatch.setattr("crawler.process.entry.setup", broken_setup)
     async with WorkerPool(ProcessSettings(workers=1)) as pool:
         with pytest.raises(WorkersFailed, match="as soon as they start"):
             await pool.process(fetched(0))
