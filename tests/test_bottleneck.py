@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from crawler.report.bottleneck import ADVICE, bottleneck, load
 from crawler.report.lines import line
 from crawler.report.rates import RateWindow
 from crawler.stages import StageTime
+from tests.cli import command, environment
 from tests.servers.pictures import jpeg
 
 
@@ -90,3 +93,16 @@ async def test_a_run_of_large_pictures_is_held_back_by_its_workers_and_tells_eve
     assert {name: summary.stages[name].count for name in met[1:]} == dict.fromkeys(met[1:], 400)
     told = summary.as_json()["stages"]["decode"]
     assert 0 < told["p50_ms"] <= told["p99_ms"] <= told["longest_ms"]
+
+
+def test_a_low_limit_of_open_files_is_raised_as_far_as_the_system_lets_it(base: str, tmp_path: Path) -> None:
+    """A shell gives 1,024 on many systems, and a connection is kept for each of many hosts."""
+    (tmp_path / "urls.txt").write_text("".join(f"{base}/{n % 8}.jpeg?{n}\n" for n in range(150)))
+    words = command("run", tmp_path / "urls.txt", "-o", tmp_path / "out", "--concurrency", 140, "--per-host", 0)
+    words += ["--allow-private", "--no-robots", "--json", "--size", "32"]
+    done = subprocess.run(
+        ["bash", "-c", 'ulimit -Sn 96 && exec "$@"', "bash", *words],
+        env=environment(), capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["stored"] == 150

@@ -26,6 +26,7 @@ from tests.cli import wait_until
 from tests.conftest import third_party
 from tests.servers.dns import NXDOMAIN, Answer, Delay, running_dns
 from tests.servers.faults import bind
+from tests.servers.handle import Faults
 from tests.servers.scripted import (
     EVERY,
     FOREVER,
@@ -715,3 +716,17 @@ async def test_every_request_for_the_file_itself_keeps_the_pace_of_its_host() ->
         assert await endings([server.url(host, "open.jpg")], delay=0.2) == ["stored"]
         assert server.paths() == ["/robots.txt", "/hop1", "/hop2", "/open.jpg"]
         assert min(gaps(server)) >= 0.2 - SHORTER
+
+
+@one_loop
+async def test_more_hosts_than_are_remembered_at_once_are_all_crawled(
+    faults: Faults, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What one host said was forgotten before its turn came again, and asked for anew, for ever."""
+    monkeypatch.setattr("crawler.fetch.robots._REMEMBERED", 1)
+    urls = [faults.url(f"tiny/{n}.jpg", host) for n in range(4) for host in faults.hosts]
+    settings = Settings.of(urls, output=tmp_path, allow_private=True, concurrency=1)
+    async with asyncio.timeout(LIMIT):
+        async with Crawler(settings) as run:
+            summary = await run.finish()
+    assert (summary.stored, summary.missed) == (12, 0)

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Protocol
 
 from rich.console import Console
@@ -24,6 +25,9 @@ from crawler.settings import Settings
 
 _TERMINAL_EVERY = 0.25
 _LOG_WIDTH = 10_000  # a log is not folded: an address in it can be found and copied
+
+
+_MOST_FILES = 65_536
 
 
 class Display(Protocol):
@@ -76,6 +80,7 @@ class Interrupts:
 def run_to_end(settings: Settings, *, quiet: bool = False, json_summary: bool = False, strict: bool = False) -> int:
     """Run, show, and return the exit code."""
     allocator.give_back()
+    _allow_open_files()
     logging.getLogger("asyncio").addFilter(_without_noise)
     console = Console(stderr=True, quiet=quiet, emoji=False, width=None if sys.stderr.isatty() else _LOG_WIDTH)
     display = _display(console, settings, quiet)
@@ -88,6 +93,19 @@ def run_to_end(settings: Settings, *, quiet: bool = False, json_summary: bool = 
     if json_summary:
         print(json.dumps(summary.as_json()), flush=True)
     return _exit_code(summary, received, strict)
+
+
+def _allow_open_files() -> None:
+    """As many as the system lets this process have: a list of many hosts keeps a connection to each for a while."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(ValueError, OSError):  # some systems tell a limit that they do not grant
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _without_noise(record: logging.LogRecord) -> bool:

@@ -249,7 +249,9 @@ class Client:
                     visit.target, learned.reason, learned.detail, learned.status, final_url, learned.retry_after
                 )
             visit.crawl_delay = learned.crawl_delay
-            return Postponed(visit.target)
+            if not learned.recalled:
+                return Postponed(visit.target)
+            rules = learned
         visit.crawl_delay = rules.crawl_delay
         if rules.unreachable is not None:
             why = rules.unreachable

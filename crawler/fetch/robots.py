@@ -27,7 +27,8 @@ GOOD_FOR = 24 * 3600.0
 """Seconds for which what a host said is good (RFC 9309 2.4)."""
 _LARGE = 32 * 1024
 """Parsed in a thread from this size on."""
-_REMEMBERED, _REMEMBERED_CHARACTERS = 4096, 16_000_000
+_REMEMBERED, _REMEMBERED_CHARACTERS = 16_384, 16_000_000
+"""More hosts than can wait in memory (`WINDOW` of the frontier): what one said must be there when its turn comes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +69,16 @@ class Rules:
     Attributes:
         crawl_delay: seconds between two requests, 0 if it asks for none.
         unreachable: why nothing is allowed in this run; None if the file was had.
+        recalled: nobody was asked for them: they were remembered.
     """
 
-    __slots__ = ("_agent", "_parsed", "crawl_delay", "expires", "size", "unreachable")
+    __slots__ = ("_agent", "_parsed", "crawl_delay", "expires", "recalled", "size", "unreachable")
 
     def __init__(self, text: str, agent: str, expires: float, unreachable: Unreachable | None = None) -> None:
         self._agent = agent
         self.expires = expires
         self.unreachable = unreachable
+        self.recalled = False
         self.size = len(text)
         self._parsed = _parsed(text, agent) if text.strip() else None
         self.crawl_delay = 0.0
@@ -157,7 +160,9 @@ class Robots:
         now = self._clock.wall()
         recalled = await self._memory.recall_robots(origin)
         if recalled is not None and recalled[1] > now:
-            return self._keep(origin, await self._rules(*recalled))
+            rules = self._keep(origin, await self._rules(*recalled))
+            rules.recalled = True
+            return rules
         answer = await self._read(URL(origin).with_path("/robots.txt"), left)
         if isinstance(answer, RobotsFile):
             self._failed.pop(origin, None)
