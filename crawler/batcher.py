@@ -110,18 +110,20 @@ class Batcher(Generic[Item, Result]):
     def _resolve(
         self, futures: list[asyncio.Future[Any]], results: Sequence[Any] | None, error: BaseException | None
     ) -> None:
+        """Good news first: who hears of an error may end everybody else before they have heard."""
+        self._pending -= len(futures)
+        failed: list[tuple[asyncio.Future[Any], BaseException]] = []
         for at, future in enumerate(futures):
-            self._pending -= 1
+            found = error if results is None else results[at]
             if future.done():
                 continue
-            if error is not None:
-                future.set_exception(error)
-            elif results is not None:
-                found = results[at]
-                if isinstance(found, BaseException):
-                    future.set_exception(found)
-                else:
-                    future.set_result(found)
+            if isinstance(found, BaseException):
+                failed.append((future, found))
+            else:
+                future.set_result(found)
+        for future, problem in failed:
+            if not future.done():
+                future.set_exception(problem)
 
 
 def _once(function: Callable[[], Any]) -> list[Any]:

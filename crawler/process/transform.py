@@ -15,8 +15,10 @@ _MARGIN = 2.0
 """How much larger than its target a JPEG is decoded at least. Its own scaling is a box filter that aliases where the
 result is near its size: 2.0 with HAMMING is closer to a full-size LANCZOS than 1.0 with LANCZOS, at the same cost
 (benchmarks/README.md)."""
-_GAP = 2.0
-"""How much larger than its target any other picture may be before the filter: a cheap box filter does the rest."""
+_GAP, _GAP_BY_NAME = 2.0, 3.0
+"""How much larger than its target any other picture may be before the filter: a cheap box filter does the rest. A filter that
+was asked for by name does more of it itself.
+"""
 _FILTERS = {
     "lanczos": Image.Resampling.LANCZOS, "bicubic": Image.Resampling.BICUBIC, "hamming": Image.Resampling.HAMMING,
     "bilinear": Image.Resampling.BILINEAR, "box": Image.Resampling.BOX, "nearest": Image.Resampling.NEAREST,
@@ -133,7 +135,8 @@ def _scaled(
         return picture
     if picture.mode == "YCbCr":
         return planes.scaled(picture, size, box, settings.subsampling)
-    return picture.resize(size, _filter(settings.filter, todo, upright), box, reducing_gap=_GAP)
+    gap = _GAP if settings.filter == "auto" else _GAP_BY_NAME
+    return picture.resize(size, _filter(settings.filter, todo, upright), box, reducing_gap=gap)
 
 
 def _filter(name: str, todo: Plan, upright: Size) -> Image.Resampling:
