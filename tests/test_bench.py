@@ -24,7 +24,7 @@ def test_it_measures_this_machine_and_leaves_nothing_behind(tmp_path: Path) -> N
     told = done.summary
     assert list(told["measures"]) == MEASURES
     assert all(one["rate"] > 0 and one["count"] >= 60 for one in told["measures"].values())
-    assert told["measures"]["whole"]["count"] == told["measures"]["floor"]["count"]
+    assert told["measures"]["processes"]["count"] == told["measures"]["floor"]["count"]
     assert told["measures"]["processes"]["memory"] > told["measures"]["threads"]["memory"] > 0
     assert set(told["ratios"]) == {"whole_to_floor", "processes_to_floor", "processes_to_threads", "fetch_to_aiohttp"}
     assert "the bottleneck" in " ".join(told["verdict"])

@@ -41,6 +41,9 @@ def state(seconds: float = 10.0, stages: dict[str, float] | None = None, **given
         ({"stages": {"first_byte": 300.0, "store": 400.0, "queue": 20.0}}, "disk"),
         ({"stages": {"first_byte": 300.0}}, "hosts"),
         ({"stages": {"first_byte": 300.0}, "waiting": 0}, "input"),
+        ({"busy_seconds": 14.0, "waiting": 0, "total": 1000}, "workers"),
+        ({"stages": {"first_byte": 600.0}, "waiting": 0, "total": 1000}, "network"),
+        ({"stages": {"first_byte": 300.0}, "waiting": 0, "total": 1000}, "hosts"),
     ],
 )
 def test_the_stage_that_the_others_wait_for_is_named_with_what_to_change(given: dict[str, Any], stage: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -20,7 +21,6 @@ from crawler.api import Crawler
 from crawler.progress import Progress, Summary
 from crawler.report.lines import LineProgress
 from crawler.report.summary import print_summary, visible
-from crawler.report.terminal import TerminalProgress
 from crawler.settings import Settings
 
 _TERMINAL_EVERY = 0.25
@@ -79,6 +79,7 @@ class Interrupts:
 
 def run_to_end(settings: Settings, *, quiet: bool = False, json_summary: bool = False, strict: bool = False) -> int:
     """Run, show, and return the exit code."""
+    gc.enable()
     allocator.give_back()
     _allow_open_files()
     logging.getLogger("asyncio").addFilter(_without_noise)
@@ -143,7 +144,11 @@ def _exit_code(summary: Summary, received: int | None, strict: bool) -> int:
 def _display(console: Console, settings: Settings, quiet: bool) -> Display:
     if quiet:
         return Silence()
-    return TerminalProgress(console) if console.is_terminal else LineProgress(sys.stderr)
+    if not console.is_terminal:
+        return LineProgress(sys.stderr)
+    from crawler.report.terminal import TerminalProgress
+
+    return TerminalProgress(console)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

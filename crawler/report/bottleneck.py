@@ -8,6 +8,7 @@ from crawler.progress import Progress
 
 _FULL = 0.85
 """Share of its time that a part is at work from which it is what all others wait for."""
+_HALF = 0.5
 _LEAST_SECONDS = 2.0
 _LEAST_PICTURES = 50
 
@@ -25,7 +26,8 @@ ADVICE = {
 @dataclass(frozen=True, slots=True)
 class Load:
     """How busy the parts were over some time, 0 to 1: workers, the loop that fetches, the slots of `--concurrency`; and how many
-    pictures were with the workers and the store on average.
+    pictures were with the workers and the store on average. `waiting` targets wait; None once the run is over, when nobody can
+    tell any more what free slots waited for.
     """
 
     workers: float
@@ -33,7 +35,7 @@ class Load:
     slots: float
     processing: float
     storing: float
-    waiting: int
+    waiting: int | None
 
     @property
     def stage(self) -> str:
@@ -46,7 +48,9 @@ class Load:
             return "disk"
         if self.slots >= _FULL:
             return "network"
-        return "hosts" if self.waiting else "input"
+        if self.waiting is None and max(self.workers, self.slots) >= _HALF:  # not all of the time, but most of it
+            return "workers" if self.workers >= self.slots else "network"
+        return "input" if self.waiting == 0 else "hosts"
 
     @property
     def words(self) -> str:
@@ -56,7 +60,7 @@ class Load:
             "front end": f"the loop is busy {self.loop:.0%} of the time",
             "disk": f"{self.storing:.0f} pictures wait to be written",
             "network": f"{self.slots:.0%} of all slots wait for servers",
-            "hosts": f"{self.slots:.0%} of all slots taken, the rest waits for the turn of its host",
+            "hosts": f"{self.slots:.0%} of all slots taken, the rest waits for the turn of a host",
             "input": f"{self.slots:.0%} of all slots taken, and no target waits",
         }
         return told[self.stage]
@@ -79,7 +83,7 @@ def load(now: Progress, then: Progress | None = None) -> Load | None:
         slots=spent("first_byte", "body") / max(1, now.slots),
         processing=spent("queue", "decode", "resize", "encode"),
         storing=spent("store"),
-        waiting=now.waiting or (then.waiting if then else 0),
+        waiting=None if now.done == now.total else now.waiting or (then.waiting if then else 0),
     )
 
 
