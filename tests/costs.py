@@ -23,7 +23,8 @@ import uvloop
 from crawler import Settings, crawl
 
 SHORT, LONG = 200, 1000
-_HIDDEN: Final = ("threading.py", "costs.py")
+_BY_BATCH: Final = ("/threading.py", "/concurrent/", "/multiprocessing/", "/batcher.py")
+"""What is called once a batch and not once a picture: how many there are depends on how busy the machine is."""
 
 
 class Calls:
@@ -34,8 +35,8 @@ class Calls:
 
     def note(self, frame: FrameType, event: str, _: object) -> None:
         """The profile function of a thread."""
-        if event == "call":
-            code = frame.f_code
+        code = frame.f_code
+        if event == "call" and not any(part in code.co_filename for part in _BY_BATCH):
             self.made[code.co_filename, code.co_qualname] += 1
 
     @contextmanager

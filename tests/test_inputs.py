@@ -442,6 +442,7 @@ from crawler.inputs.targets import Targets
 from crawler.settings import InputSettings
 
 async def main():
+    asyncio.get_running_loop().slow_callback_duration = 10.0  # a busy machine is nobody's fault here
     try:
         async for batch in Targets(InputSettings(("-",))).batches():
             for target in batch:

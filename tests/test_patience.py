@@ -312,7 +312,7 @@ def test_only_an_adapting_run_rests_after_a_failure(tmp_path: Path, adapt: bool)
 
 
 SLOW, *FAST = [f"127.0.0.{n}" for n in range(20, 41)]
-EACH = 6
+EACH = 3
 
 
 def sorted_by_host(site: Faults, count: int) -> list[str]:
