@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -12,6 +13,8 @@ from contextlib import contextmanager
 from multiprocessing import parent_process, resource_tracker
 from multiprocessing.connection import wait
 from multiprocessing.context import BaseContext
+
+_STOP_SECONDS = 10
 
 
 def worker_context() -> BaseContext:
@@ -45,6 +48,31 @@ def no_interrupt() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def site(module: str, *arguments: str) -> Iterator[str]:
+    """A module that serves for as long as its standard input is open: the address it prints, empty if it did not start."""
+    import subprocess  # here, because workers read this file too
+
+    served = subprocess.Popen(
+        [sys.executable, "-m", module, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # Ctrl-C is for the crawl: the site must outlive it to let it drain
+    )
+    assert served.stdin is not None and served.stdout is not None
+    try:
+        yield served.stdout.readline().strip()
+    finally:
+        served.stdin.close()
+        served.stdout.close()
+        try:
+            served.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            served.kill()
+            served.wait()
 
 
 def close_spare_ends(executor: ProcessPoolExecutor) -> None:

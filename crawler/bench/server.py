@@ -6,7 +6,6 @@ One rule: it ends when its standard input does, so it never outlives the process
 from __future__ import annotations
 
 import asyncio
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -14,10 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
+from crawler.children import site
 from crawler.errors import CrawlerError
 from crawler.signatures import sniff
 
-_STOP_SECONDS = 10
 _END = b"\r\n\r\n"
 _MISSING = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
 
@@ -67,23 +66,10 @@ def serving(folder: Path) -> Iterator[str]:
     Raises:
         CrawlerError: it did not start.
     """
-    site = subprocess.Popen(
-        [sys.executable, "-m", "crawler.bench.server", str(folder)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert site.stdin is not None and site.stdout is not None
-    try:
-        if not (address := site.stdout.readline().strip()):
+    with site("crawler.bench.server", str(folder)) as address:
+        if not address:
             raise CrawlerError("the server of the benchmark did not start")
         yield address
-    finally:
-        site.stdin.close()
-        site.stdout.close()
-        try:
-            site.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            site.kill()
-            site.wait()
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from crawler.bench.plan import Report
 
-_NEAR = 0.85
 _FAR = 0.70
 _CLEAR = 1.15
 

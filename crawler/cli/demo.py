@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.request import urlopen
 
+from crawler.children import site
 from crawler.cli.run import run_to_end
 from crawler.errors import CrawlerError
 from crawler.settings import Settings
 
-_STOP_SECONDS = 10
 _PORT_FILE = ".crawler/demo-port"
 
 
@@ -42,28 +40,11 @@ def demo_site(port: int = 0) -> Iterator[str]:
     Raises:
         CrawlerError: it did not start.
     """
-    site = subprocess.Popen(
-        [sys.executable, "-m", "crawler.demo.site", str(port)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,  # Ctrl-C is for the crawl: the site must outlive it to let it drain
-    )
-    assert site.stdin is not None and site.stdout is not None
-    try:
-        address = site.stdout.readline().strip()
+    with site("crawler.demo.site", str(port)) as address:
         if not address:
             where = f" on port {port}, which this folder's addresses have; use another folder" if port else ""
             raise CrawlerError(f"the demo site did not start{where}")
         yield address
-    finally:
-        site.stdin.close()
-        site.stdout.close()
-        try:
-            site.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            site.kill()
-            site.wait()
 
 
 def _addresses(address: str) -> list[str]:
