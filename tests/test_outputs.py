@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import json
 import random
+import re
 import shutil
 import signal
 import sqlite3
@@ -21,7 +22,7 @@ import pytest
 from PIL import Image
 
 from crawler import Crawler, Settings, SettingsError, Summary, crawl
-from crawler.errors import SettingsChanged
+from crawler.errors import SettingsChanged, StoreError
 from crawler.model import Companion, Fetched, Picture, Target
 from crawler.store.files import FileStore
 from crawler.verify import fault_lines, verify
@@ -512,6 +513,21 @@ async def test_the_frames_of_one_picture_are_never_those_of_another(tmp_path: Pa
     for index, picture in given.items():
         wanted |= {f"{index}.{one.label}.jpg": one.data for one in picture.companions}
     assert found == wanted
+
+
+async def test_after_a_picture_that_cannot_be_written_no_other_is_written_that_nobody_would_record(tmp_path: Path) -> None:
+    store = FileStore(tmp_path, "{index}")
+    async with store:
+        try:
+            (tmp_path / ".crawler" / "tmp").rename(tmp_path / "gone")
+            with pytest.raises(StoreError) as first:
+                await store.put(_picture(1, []))
+            (tmp_path / "gone").rename(tmp_path / ".crawler" / "tmp")
+            with pytest.raises(StoreError, match=re.escape(str(first.value))):
+                await store.put(_picture(2, []))
+        finally:
+            await asyncio.to_thread(store.ended, False)
+    assert not (tmp_path / "2.jpg").exists()
 
 
 def _picture(index: int, companions: Sequence[Companion]) -> Picture:

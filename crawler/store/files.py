@@ -70,6 +70,7 @@ class FileStore(AtOnce):
         self._unkept: set[str] = set()
         self._reserved: dict[str, int] = {}  # names whose picture is being replaced, and by which target's
         self._intents: Intents | None = None
+        self._failure: BaseException | None = None
 
     async def __aenter__(self) -> FileStore:
         self._batcher: Batcher[_Item, Receipt] = Batcher("crawler-store", self._write, _BATCH)
@@ -123,7 +124,18 @@ class FileStore(AtOnce):
             return Intents(self._home / INTENTS)
 
     def _write(self, items: list[_Item]) -> Sequence[Receipt | BaseException]:
-        assert self._intents is not None
+        """What cannot be written ends the run: what comes after it is not written either, for nobody would record it."""
+        if self._failure is not None:
+            raise self._failure
+        try:
+            results = self._written(items)
+        except Exception as error:
+            self._failure = error
+            raise
+        self._failure = next((result for result in results if isinstance(result, BaseException)), None)
+        return results
+
+    def _written(self, items: list[_Item]) -> Sequence[Receipt | BaseException]:
         with disk_errors(self._folder):
             named = [(picture, self._name(picture, instead_of)) for picture, instead_of in items]
             fresh: dict[str, NewFile] = {}
