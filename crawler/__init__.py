@@ -4,15 +4,18 @@
 #   cli                              the command line: the only code with signals, exit codes and a loop of its own
 #   demo                             a small site to try it on
 #   api verify                       Settings in, a run out: Crawler, crawl; a run against the disk
-#   outputs                          the journal and the store behind the settings
+#   outputs workshop                 the journal and the store behind the settings; what a worker process does
 #   pipeline                         the loop: bounded stages; knows only ports
-#   inputs frontier fetch process    targets, their order, their bytes, their pixels
+#   search                           what the loop does with pages
+#   inputs frontier fetch process discover  targets, their order, their bytes, their pixels, what is in a page
 #   store state report               files and shards, journal, counters
 #   ports                            what the pipeline needs from each part: the only seam
-#   settings store_settings picture_settings checks extras  what a run can be told, what its values must be, what may be installed
+#   settings store_settings picture_settings  what a run can be told
 #   progress                         how a run is going, and how it ended
+#   page_kind dimensions signatures  what the first bytes of a file say
 #   model urls batcher seen fitting  values, addresses, a thread that works in batches, what came before, types of columns
-#   dimensions signatures            what the first bytes of a file say
+#   found discover_settings          what is found in a page, and what is looked for
+#   checks extras functions          what values must be, what may be installed, functions of the user's own
 #   errors clock children disk       the error tree, time, processes of our own, what a file system refuses
 
 from __future__ import annotations

@@ -10,13 +10,17 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from crawler import workshop
 from crawler.clock import Clock, SystemClock
 from crawler.errors import CrawlerError, InputError, SettingsError, StoreStopped
 from crawler.fetch.budget import ByteBudget
 from crawler.fetch.client import Client
+from crawler.fetch.robots import product
 from crawler.frontier.backoff import Backoff
 from crawler.frontier.host import Rules
 from crawler.frontier.hosts import HostFrontier
@@ -30,8 +34,11 @@ from crawler.process.pool import WorkerPool
 from crawler.progress import Progress, Summary
 from crawler.report.bottleneck import bottleneck
 from crawler.report.counters import Counters
-from crawler.settings import Settings
+from crawler.search import Listing, Search, Seen
+from crawler.settings import ProcessSettings, Settings
 from crawler.stages import Stopwatch
+from crawler.state.findings import TableFindings
+from crawler.state.found_tables import Tally
 from crawler.state.home import home_for
 from crawler.state.run_table import RunTable
 
@@ -41,6 +48,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _BACKLOG_PER_WORKER = 64
+_FEW = 8
 _OUTCOMES_AHEAD = 64
 
 ProgressCallback = Callable[[Progress], None]
@@ -58,6 +66,8 @@ class Crawler:
 
     Args:
         settings: what to do.
+        listing: awaited with every picture that is found in a page, which is then not fetched.
+        seen: called with every page that has been read, and what was found in it.
         progress: called with the state every `progress_every` seconds (default: as the settings say) and once at the
             end, on the loop.
 
@@ -74,6 +84,8 @@ class Crawler:
         progress: ProgressCallback | None = None,
         progress_every: float | None = None,
         clock: Clock | None = None,
+        listing: Listing | None = None,
+        seen: Seen | None = None,
     ) -> None:
         self.settings = settings or Settings()
         self._clock = clock or SystemClock()
@@ -84,6 +96,9 @@ class Crawler:
         self._stopwatch = Stopwatch()
         self._budget = ByteBudget(self.settings.fetch.memory)
         self._mailbox: Mailbox | None = None
+        self._listing, self._seen = listing, seen
+        self._findings: TableFindings | None = None
+        self._cuts: Mapping[str, tuple[int, str]] = {}
         self._outcomes = Outbox(_OUTCOMES_AHEAD)
         self._run: asyncio.Task[None] | None = None
         self._pipeline: Pipeline | None = None
@@ -101,19 +116,32 @@ class Crawler:
             if process.check == "header":
                 from crawler.process.header_check import HeaderCheck
 
-                self._pool = await stack.enter_async_context(HeaderCheck(process, self._stopwatch))
+                check = HeaderCheck(process, self._stopwatch, partial(self._workers, replace(process, workers=1)))
+                self._pool = await stack.enter_async_context(check)
             else:
-                self._pool = await stack.enter_async_context(WorkerPool(process, stopwatch=self._stopwatch))
+                self._pool = await stack.enter_async_context(self._workers(process))
             client = Client(
                 self.settings.fetch, self._budget, self._clock, self._journal,
                 unwanted=process.unwanted if process.picky else None,
                 robots_tries=self.settings.frontier.retries + 1,
                 gap=self.settings.frontier.gap,
                 stopwatch=self._stopwatch,
+                max_page_bytes=self.settings.discover.max_page_bytes,
             )  # fmt: skip
             self._client = await stack.enter_async_context(client)
+            await self._open_findings()
             self._stack = stack.pop_all()
         return self
+
+    def _workers(self, process: ProcessSettings) -> WorkerPool:
+        return WorkerPool(process, workshop.work, self._stopwatch, workshop.read_page)
+
+    async def _open_findings(self) -> None:
+        """Pages are looked for where some are given, or where an address that was given may be one."""
+        discover = self.settings.discover
+        if discover.explicit or self._source.by_hand:
+            ahead = 2 * self.settings.frontier.concurrency
+            self._findings = await self._journal.findings(discover, discover.explicit, ahead)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -190,8 +218,9 @@ class Crawler:
         counters, pipeline = self._counters, self._pipeline
         skipped = pipeline.skipped if pipeline else 0
         spent = self._spent()
+        tally = self._findings.tally if self._findings is not None else Tally()
         return Progress(
-            total=self._source.total,
+            total=self._total(tally),
             done=counters.stored + counters.missed + skipped,
             stored=counters.stored,
             skipped=skipped,
@@ -210,7 +239,17 @@ class Crawler:
             busy_seconds=spent.busy,
             loop_seconds=spent.loop,
             stages=self._stopwatch.times(),
+            pages=tally.visited,
+            pages_waiting=tally.waiting,
+            found=tally.found,
         )
+
+    def _total(self, tally: Tally) -> int | None:
+        """Targets as far as they are known."""
+        if self._findings is None or not (tally.visited or tally.waiting or self.settings.discover.explicit):
+            return self._source.total
+        pages = self._pipeline.pages if self._pipeline else 0
+        return None if self._findings.base is None else self._findings.base + tally.found - pages
 
     @property
     def summary(self) -> Summary:
@@ -234,6 +273,9 @@ class Crawler:
             workers_busy=state.busy_seconds / max(state.seconds, 1e-9) / max(state.workers, 1),
             stages=state.stages,
             bottleneck=bottleneck(state),
+            pages=state.pages,
+            pages_waiting=state.pages_waiting,
+            cuts=dict(self._cuts),
             metadata=f"metadata.{self.settings.store.metadata}" if self.settings.store.format == "files" else "",
         )
 
@@ -254,7 +296,7 @@ class Crawler:
             adapt=settings.adapt,
             scout=self.settings.fetch.robots,
         )
-        self._frontier: Frontier = HostFrontier(rules, self._clock, self._spill)
+        self._frontier: Frontier = HostFrontier(rules, self._clock, self._spill, enough=self._enough)
         self._pipeline = Pipeline(
             source, self._frontier, self._client, self._pool, self._store, self._journal, self._counters, self._clock,
             concurrency=settings.concurrency,
@@ -262,10 +304,32 @@ class Crawler:
             retry=Backoff(settings.retries, settings.max_wait),
             deliver=deliver,
             stopwatch=self._stopwatch,
+            search=self._search(),
         )  # fmt: skip
         self._began = _Spent(self._clock.monotonic(), self._pool.busy_seconds, time.thread_time(), time.process_time())
         self._run = asyncio.create_task(self._watched(self._pipeline), name="crawler-run")
         return self._run
+
+    def _search(self) -> Search | None:
+        if self._findings is None:
+            return None
+        fetch = self.settings.fetch
+        return Search(
+            self._findings, self._pool, self.settings.discover, self._clock,
+            agent=product(fetch.agent),
+            formats=self.settings.process.formats,
+            ignore_x_robots=fetch.ignore_x_robots,
+            listing=self._listing,
+            seen=self._seen,
+        )  # fmt: skip
+
+    def _enough(self) -> int:
+        """Pictures that should wait for their turn; with fewer of them pages come first. While workers starve, what is there
+        comes first, down to what keeps one host busy.
+        """
+        settings = self.settings.frontier
+        starving = self._pipeline is not None and self._pipeline.processing < self._pool.size
+        return min(2 * (settings.per_host or _FEW), settings.concurrency) if starving else settings.concurrency
 
     async def _watched(self, pipeline: Pipeline) -> None:
         """Run the pipeline, tell its progress, and wake whoever waits for the next outcome when it ends."""
@@ -290,7 +354,13 @@ class Crawler:
     async def _end(self) -> None:
         """Everything that will end in this run has ended: what is complete is published."""
         await self._journal.flush()
-        await self._store.finish(self._source.total if self._source.complete else None)
+        findings = self._findings
+        total = self._source.total if self._source.complete else None
+        if findings is not None:
+            self._cuts = await findings.cuts()
+            if findings.base is not None and total is not None:
+                total = findings.base + findings.count if findings.idle else None
+        await self._store.finish(total)
 
     async def _tick(self) -> None:
         while self._progress is not None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from crawler.errors import SettingsError
 
+KB, MB, GB = 1000, 1000**2, 1000**3
 _FRACTIONS = (
     "timeout", "connect_timeout", "process_timeout", "progress_every", "delay", "rate", "max_wait", "min_aspect", "max_aspect",
     "store_patience",

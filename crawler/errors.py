@@ -23,6 +23,11 @@ def in_one_line(error: BaseException) -> str:
     return " ".join((str(error) or type(error).__name__).split())
 
 
+def words(error: BaseException) -> str:
+    """What a foreign error says, in one short line."""
+    return in_one_line(error)[:200].encode("utf-8", "replace").decode()  # no lone surrogates, which nothing can write
+
+
 class CrawlerError(Exception):
     """Base of every error this package raises on purpose. Its text is made for the user: one clear line."""
 

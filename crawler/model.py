@@ -9,6 +9,8 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from crawler.found import FoundPicture, Origin
+
 
 class Reason(Enum):
     """Why a target gave no picture. The value is the name that users see; `later` says whether trying again can help."""
@@ -45,6 +47,7 @@ class Reason(Enum):
     EMPTY = "empty"
     TOO_LARGE = "too_large"
     NOT_IMAGE = "not_image"
+    NOT_PAGE = "not_page"
     UNSUPPORTED_FORMAT = "unsupported_format"
     TOO_MANY_PIXELS = "too_many_pixels"
     TOO_SMALL = "too_small"
@@ -54,7 +57,8 @@ class Reason(Enum):
     WRONG_HASH = "wrong_hash"
     TRUNCATED = "truncated"
     DECODE = "decode"
-    # What the user's own function said
+    # What the user's own functions said
+    EXTRACTOR_FAILED = "extractor_failed"
     DROPPED = "dropped"
     TRANSFORM_FAILED = "transform_failed"
     # What it did to the worker
@@ -133,6 +137,7 @@ class Target:
         columns: what else stood in its row, for functions that look at it.
         extra: what goes with it into the output.
         flaw: what is wrong with its row: it is missed for that, and nothing is asked for.
+        found: how it came to be known; None for what stood in a list of pictures.
     """
 
     index: int
@@ -142,6 +147,32 @@ class Target:
     columns: Mapping[str, Any] = field(default_factory=dict, repr=False)
     extra: Extra = NO_EXTRA
     flaw: str = ""
+    found: Origin | None = None
+
+    @property
+    def readable(self) -> bool:
+        """It may be a page."""
+        return self.found is not None and self.found.readable
+
+
+PAGE_COLUMNS = ("page", "alt", "title", "figcaption", "link", "depth", "position")
+"""What is kept of a picture that was found in a page, beside the picture: columns of the output."""
+
+
+def found_target(
+    index: int, picture: FoundPicture, page: str, depth: int, position: int, caption: str, root: str
+) -> Target:
+    """The target behind a picture of a page.
+
+    Args:
+        position: of the picture in its page, from 0.
+        caption: which of its texts is the caption; empty for none.
+    """
+    texts = {"alt": picture.alt, "title": picture.title, "figcaption": picture.figcaption, "link": picture.link}
+    kept = {"page": page, **{name: text for name, text in texts.items() if text}, "depth": depth, "position": position}
+    extra = Extra("", texts[caption] if caption else None, kept)
+    origin = Origin("picture", page, picture.rule, depth, root, picture.fallbacks, picture.data)
+    return Target(index, picture.url, page, None, kept, extra, "", origin)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +225,7 @@ class Visit:
         paced: its host has a pace: when each request leaves has to be told to the moment.
         refused: why it is not asked for at all: its host is parked.
         referer: the page it was found on, if there is one.
+        version: which of the target's versions is asked for, 0 the best.
         jar: cookies that were set on the way of this try, by whoever fetches.
     """
 
@@ -215,19 +247,30 @@ class Visit:
     paced: bool = False
     refused: Miss | None = None
     referer: str = ""
+    version: int = 0
     jar: Any = None
 
     def __post_init__(self) -> None:
         self.url = self.url or self.target.url
+        if self.target.found is not None:
+            self.referer = self.target.found.page
 
     @property
     def fresh(self) -> bool:
         """True while nothing has happened to it, so that its target and its past are all there is to know."""
-        return not self.began and self.url == self.target.url and self.target.credentials is None and not self.referer
+        target = self.target
+        inline = target.found is not None and target.found.data is not None
+        return not (self.began or inline or self.version) and self.url == target.url and target.credentials is None
 
     def start_over(self) -> None:
-        """Back to the target's own address, for another try."""
-        self.url, self.redirects, self.spent, self.jar = self.target.url, 0, 0.0, None
+        """Back to the target's own address, or that of its version, for another try."""
+        self.url, self.redirects, self.spent, self.jar = self.address, 0, 0.0, None
+
+    @property
+    def address(self) -> str:
+        """Where this version of the target is asked for."""
+        found = self.target.found
+        return self.target.url if not self.version or found is None else found.fallbacks[self.version - 1]
 
 
 class Fetched(NamedTuple):
@@ -238,6 +281,7 @@ class Fetched(NamedTuple):
         etag, last_modified: validators for a later conditional request, empty if there are none.
         fetched_at: seconds since the epoch, when the last byte came.
         seconds: from the request to the last byte.
+        directives: what the X-Robots-Tag of a page says, for us.
     """
 
     target: Target
@@ -249,6 +293,7 @@ class Fetched(NamedTuple):
     seconds: float
     etag: str = ""
     last_modified: str = ""
+    directives: tuple[str, ...] = ()
 
     def emptied(self) -> Fetched:
         """The same without its bytes: whoever holds a picture does not hold its source too."""
@@ -457,12 +502,13 @@ class Receipt(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How one target ended: stored (`receipt` and `picture` are set) or missed (`miss` is set).
+    """How one target ended: stored (`receipt` and `picture` are set), missed (`miss` is set), or a page (`pictures` is set).
 
     Attributes:
         attempts: requests made for it, retries included; 0 if it never reached the network.
         seconds: from its first request to its end, waiting for retries included.
         bytes_fetched: size of the body it ended with, 0 if there was none.
+        pictures: found in it, new ones; None for what is no page.
     """
 
     target: Target
@@ -472,10 +518,11 @@ class Outcome(NamedTuple):
     attempts: int = 0
     seconds: float = 0.0
     bytes_fetched: int = 0
+    pictures: int | None = None
 
     @property
     def stored(self) -> bool:
-        return self.miss is None
+        return self.miss is None and self.pictures is None
 
 
 class Record(NamedTuple):
@@ -535,6 +582,10 @@ class Record(NamedTuple):
             receipt.size, fetched.content_type, fetched.fetched_at, fetched.etag, fetched.last_modified,
             picture.frames, picture.notes, receipt.companions, exif, picture.values, target.extra, receipt.place,
         )  # fmt: skip
+
+
+PAGE = "page"
+"""In the place of a reason: the target was a page, and its pictures are targets of their own."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,15 +6,20 @@ import asyncio
 import logging
 import os
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from crawler.checks import METADATA
 from crawler.clock import Clock
+from crawler.discover_settings import DiscoverSettings
 from crawler.errors import JournalError, SettingsError
+from crawler.inputs.columns import Columns
 from crawler.inputs.targets import Targets
+from crawler.model import PAGE_COLUMNS
 from crawler.ports import Journal, Ledger, RobotsMemory, Spill, Store
 from crawler.settings import DEFAULT_NAME, ProcessSettings, Settings
+from crawler.state.findings import TableFindings
 from crawler.state.home import FILE, FOLDER, home_for
 from crawler.state.journal import FolderJournal
 from crawler.state.lock import FolderLock
@@ -34,6 +39,10 @@ NAME_WITH_KEY = "{folder}/{key}"
 
 class Memory(Journal, RobotsMemory, Protocol):
     """What is remembered of targets, and of hosts."""
+
+    async def findings(self, settings: DiscoverSettings, numbered: bool, pages_ahead: int) -> TableFindings:
+        """Where pages and what is found in them are kept."""
+        ...
 
     async def flush(self) -> None:
         """Wait until all that was settled is durable. Raises JournalError if it cannot be."""
@@ -55,7 +64,8 @@ async def open_output(settings: Settings, source: Targets, clock: Clock, stack: 
         SettingsError: the folder cannot be made. RunLocked, SettingsChanged, JournalError, StoreError: it cannot be used.
     """
     # Each address once, unless the same one is asked for again and again on purpose. A service is asked at will.
-    unique = settings.input.repeat == 1 and bool(settings.input.sources)
+    # What is found in pages is found once.
+    unique = settings.input.repeat == 1 and bool(settings.input.sources) and not settings.discover.explicit
     if settings.store.format == "none":
         nothing = await stack.enter_async_context(NullJournal(unique, _dedup(settings)))
         store = await stack.enter_async_context(NullStore())
@@ -98,17 +108,19 @@ async def _open_files(
 
 def _ledger(settings: Settings, source: Targets, folder: Path, home: Path, files: FileStore) -> Ledger:
     """What writes the metadata."""
-    form, captions = settings.store.metadata, bool(settings.input.caption_column)
+    form, captions = settings.store.metadata, settings.captions
     if form == "parquet":
         from crawler.store.kept import types_of
 
         return TableLedger(
             folder, home, files, captions,
-            lambda: types_of(source.columns.types, source.columns.head) if source.columns else {},
+            lambda: types_of(columns.types, columns.head) if (columns := columns_of_output(settings, source)) else {},
         )  # fmt: skip
     lines: Form = JsonLines(captions)
     if form == "csv":
-        lines = Separated(lambda: list(source.columns.kept.values()) if source.columns else [], captions)
+        lines = Separated(
+            lambda: list(columns.kept.values()) if (columns := columns_of_output(settings, source)) else [], captions
+        )
     return MetadataLedger(folder, files, settings.state.durable, lines, home)
 
 
@@ -149,7 +161,7 @@ async def _open_shards(
     first = "image" if process.encode == "original" else EXTENSIONS[process.encode]
     plan = Plan(
         shard_count=store.shard_count,
-        captions=bool(settings.input.caption_column),
+        captions=settings.captions,
         kept={},
         pictures=[first, *(output.label for output in process.outputs if output.label)],
         picture_column=store.picture_column,
@@ -162,7 +174,7 @@ async def _open_shards(
         home,
         journal.shelf(),
         plan,
-        columns=lambda: None if source.columns is None else (source.columns.types, source.columns.head),
+        columns=lambda: (columns.types, columns.head) if (columns := columns_of_output(settings, source)) else None,
         by_key=bool(settings.input.key_column),
         most=store.spool,
         uploads=min(store.uploads, 4),
@@ -193,6 +205,16 @@ def _journal(settings: Settings, ledger: Ledger, clock: Clock, unique: bool, hom
 
 def _dedup(settings: Settings) -> tuple[str, int]:
     return settings.process.dedup_by, settings.process.distance
+
+
+def columns_of_output(settings: Settings, source: Targets) -> Columns | None:
+    """What is kept besides the usual columns: those of the tables given, and what pages say of their pictures."""
+    if not (settings.discover.explicit or source.by_hand):
+        return source.columns
+    own = source.columns or Columns("url")
+    said = {name: [0] if name in ("depth", "position") else [""] for name in PAGE_COLUMNS}
+    names = {name: name for name in PAGE_COLUMNS}
+    return replace(own, kept={**own.kept, **names}, head={**own.head, **said})
 
 
 def name_template(settings: Settings) -> str:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, get_args
 
+from crawler.checks import GB as GB
+from crawler.checks import KB as KB
 from crawler.checks import (
     LONGEST,
     check_choice,
@@ -18,11 +20,10 @@ from crawler.checks import (
     check_switch,
     is_size,
 )
+from crawler.checks import MB as MB
 from crawler.errors import SettingsError
 from crawler.extras import require
 from crawler.model import Reason
-
-KB, MB, GB = 1000, 1000**2, 1000**3
 
 Fit = Literal["inside", "outside", "cover", "contain", "fill", "none"]
 Gravity = Literal[

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
+from crawler.found import Page, PageOrder
 from crawler.model import Answer, Fetched, Miss, Outcome, Past, Picture, Receipt, Record, Settled, Target, Twin, Visit
 
 
@@ -109,6 +110,14 @@ class Processor(Protocol):
 
     async def process(self, fetched: Fetched) -> Picture | Miss:
         """Decode, resize and encode one body in a worker process.
+
+        Raises:
+            WorkersFailed: no worker can be started.
+        """
+        ...
+
+    async def read(self, fetched: Fetched, order: PageOrder) -> Page | Miss:
+        """Find what is in a page, in a worker process.
 
         Raises:
             WorkersFailed: no worker can be started.
@@ -341,6 +350,58 @@ class Ledger(Protocol):
 
     def close(self, finished: bool) -> None:
         """The last call; `finished` if everything was committed."""
+        ...
+
+
+class Findings(Protocol):
+    """Pages and the pictures found in them: what was found goes in, durable; what waits comes out in order.
+
+    Attributes:
+        base: index of the first picture found, None while that is not known.
+    """
+
+    base: int | None
+
+    async def give(self, targets: Sequence[Target]) -> Sequence[Miss]:
+        """Add pages that were given; returns those that cannot be visited and were not known yet."""
+        ...
+
+    async def record(self, target: Target, page: Page, final_url: str, status: int, attempts: int) -> int:
+        """A page has been read: what it gave is kept, and it has ended. Returns how many pictures are new."""
+        ...
+
+    async def miss(self, miss: Miss, attempts: int) -> None:
+        """A page could not be read."""
+        ...
+
+    async def as_picture(self, target: Target) -> Target | None:
+        """What was taken for a page is a picture: its target among the pictures, None if that is there already."""
+        ...
+
+    async def begin(self, base: int) -> None:
+        """All that was given is known: pictures found are numbered from here, unless an earlier run has begun elsewhere."""
+        ...
+
+    def close(self) -> None:
+        """Nothing more will be found: what waits is handed out, and then both end."""
+        ...
+
+    def pictures(self) -> AsyncIterator[Sequence[Target]]:
+        """Pictures found, in order of their index; ends when nothing more will be."""
+        ...
+
+    def pages(self) -> AsyncIterator[Sequence[Target]]:
+        """Pages that wait, in the order in which they were found, a few ahead of what is visited."""
+        ...
+
+    @property
+    def idle(self) -> bool:
+        """No page waits or is under way."""
+        ...
+
+    @property
+    def count(self) -> int:
+        """Pictures found."""
         ...
 
 

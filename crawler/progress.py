@@ -27,6 +27,8 @@ class Progress:
         busy_seconds: that workers have had something to do, all together.
         loop_seconds: CPU time of the thread that fetches.
         stages: how long targets spent in each stage so far, by its name (see `crawler.stages`).
+        pages, pages_waiting: visited so far, by this run and earlier ones in the same folder; known and not visited.
+        found: pictures that were found in pages.
     """
 
     total: int | None
@@ -48,6 +50,9 @@ class Progress:
     busy_seconds: float = 0.0
     loop_seconds: float = 0.0
     stages: Mapping[str, StageTime] = field(default_factory=dict)
+    pages: int = 0
+    pages_waiting: int = 0
+    found: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +79,8 @@ class Summary:
         workers_busy: share of the time that workers had something to do, 0 to 1.
         stages: how long targets spent in each stage, by its name (see `crawler.stages`).
         bottleneck: which stage held the run back, why, and what to change; empty where it was too short to tell.
+        pages, pages_waiting: visited, by this run and earlier ones in the same folder; known and not visited.
+        cuts: what was found and left out on purpose, by why: how often, and an example.
     """
 
     targets: int
@@ -93,6 +100,9 @@ class Summary:
     workers_busy: float = 0.0
     stages: Mapping[str, StageTime] = field(default_factory=dict)
     bottleneck: str = ""
+    pages: int = 0
+    pages_waiting: int = 0
+    cuts: Mapping[str, tuple[int, str]] = field(default_factory=dict)
 
     @property
     def images_per_second(self) -> float:
@@ -115,5 +125,8 @@ class Summary:
             "parent_cpu_seconds": round(self.parent_cpu_seconds, 3),
             "workers_busy": round(self.workers_busy, 3),
             "bottleneck": self.bottleneck,
+            "pages": self.pages,
+            "pages_waiting": self.pages_waiting,
+            "cuts": {why: {"count": count, "example": example} for why, (count, example) in self.cuts.items()},
             "stages": {name: stage.as_json() for name, stage in self.stages.items()},
         }

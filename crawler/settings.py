@@ -27,6 +27,7 @@ from crawler.checks import (
     check_text,
     parse_header,
 )
+from crawler.discover_settings import DiscoverSettings as DiscoverSettings
 from crawler.errors import SettingsError
 from crawler.model import Reason
 from crawler.picture_settings import KB
@@ -255,6 +256,7 @@ class Settings:
     frontier: FrontierSettings = field(default_factory=FrontierSettings)
     fetch: FetchSettings = field(default_factory=FetchSettings)
     process: ProcessSettings = field(default_factory=ProcessSettings)
+    discover: DiscoverSettings = field(default_factory=DiscoverSettings)
     store: StoreSettings = field(default_factory=StoreSettings)  # or the name of a format
     state: StateSettings = field(default_factory=StateSettings)
     report: ReportSettings = field(default_factory=ReportSettings)
@@ -272,8 +274,11 @@ class Settings:
         store, process = self.store, self.process
         if store.sidecar and store.format != "files":
             raise SettingsError("sidecar", f"is for --format files; --format {store.format} was given")
-        if "txt" in store.sidecar and not self.input.caption_column:
-            raise SettingsError("sidecar", "txt given, needs --caption-column: there are no captions to write")
+        if "txt" in store.sidecar and not self.captions:
+            raise SettingsError(
+                "sidecar", "txt given, needs --caption-column or --caption: there are no captions to write"
+            )
+        self._check_pages()
         if store.remote and store.format == "none":
             raise SettingsError("output", "an address of a store was given, and --format none writes nothing")
         if store.format == "parquet":
@@ -285,6 +290,25 @@ class Settings:
                 raise SettingsError(
                     "variant", f"{', '.join(sorted(taken))} given, which is another column of the table"
                 )
+
+    def _check_pages(self) -> None:
+        """What stands in the row of a page is not of its pictures."""
+        given = self.input
+        how = next((name for name in ("pages", "follow", "sitemap") if getattr(self.discover, name)), "")
+        of_rows = ("caption_column", "keep_columns", "key_column")
+        if how and (named := next((name for name in of_rows if getattr(given, name)), "")):
+            raise SettingsError(
+                named, f"cannot be used with --{how}: what is given are pages, and their rows are no pictures'"
+            )
+        if how and given.repeat != 1:
+            raise SettingsError("repeat", f"cannot be used with --{how}: every page is visited once")
+        if self.discover.caption and given.caption_column:
+            raise SettingsError("caption", "cannot be used with --caption-column: a picture has one caption")
+
+    @property
+    def captions(self) -> bool:
+        """There are captions to write."""
+        return bool(self.input.caption_column or self.discover.caption)
 
     @classmethod
     def of(cls, sources: str | Iterable[str] | AsyncIterable[str] = (), /, **flat: Any) -> Settings:
@@ -312,6 +336,7 @@ GROUPS: dict[str, type[Any]] = {
     "frontier": FrontierSettings,
     "fetch": FetchSettings,
     "process": ProcessSettings,
+    "discover": DiscoverSettings,
     "store": StoreSettings,
     "state": StateSettings,
     "report": ReportSettings,

@@ -15,7 +15,16 @@ from cyclopts.argument import ArgumentCollection
 from cyclopts.config import Dict, Env
 
 from crawler import children
-from crawler.cli.flags import FetchFlags, FrontierFlags, InputFlags, ProcessFlags, StoreFlags, as_toml, plain
+from crawler.cli.flags import (
+    DiscoverFlags,
+    FetchFlags,
+    FrontierFlags,
+    InputFlags,
+    ProcessFlags,
+    StoreFlags,
+    as_toml,
+    plain,
+)
 from crawler.errors import CrawlerError, InputMissing, NotARun, SettingsChanged, SettingsError
 from crawler.settings import RETRY_CHOICES, VERSION, ReportSettings, StateSettings
 
@@ -69,6 +78,7 @@ def run(
     frontier: Annotated[FrontierFlags, Parameter(name="*", group="Frontier")] = FrontierFlags(),
     fetch: Annotated[FetchFlags, Parameter(name="*", group="Fetch")] = FetchFlags(),
     process: Annotated[ProcessFlags, Parameter(name="*", group="Process")] = ProcessFlags(),
+    discover: Annotated[DiscoverFlags, Parameter(name="*", group="Discover")] = DiscoverFlags(),
     store: Annotated[StoreFlags, Parameter(name="*", group="Store")] = StoreFlags(),
     state: Annotated[StateSettings, Parameter(name="*", group="State")] = StateSettings(),
     report: Annotated[ReportSettings, Parameter(name="*", group="Report")] = ReportSettings(),
@@ -102,7 +112,7 @@ def run(
     given = tuple("-" if source == _STDIN else source for source in sources)
     settings = plain(
         input=_with_sources(input, given),
-        frontier=frontier, fetch=fetch, process=process, store=store, state=state, report=report,
+        frontier=frontier, fetch=fetch, process=process, discover=discover, store=store, state=state, report=report,
     )  # fmt: skip
     if show_settings:
         print(as_toml(settings), end="")

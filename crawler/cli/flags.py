@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter, Token
 
 from crawler.checks import parse_header
+from crawler.discover_settings import Caption, DiscoverSettings, Scope  # noqa: F401
 from crawler.errors import SettingsError
 from crawler.picture_settings import (  # noqa: F401 - cyclopts resolves inherited annotations in this module
     FORMATS,
@@ -142,6 +143,21 @@ class ProcessFlags(ProcessSettings):
     max_size: Size = ProcessSettings.max_size
     max_pixels: Amount = ProcessSettings.max_pixels
     worker_memory: Amount = ProcessSettings.worker_memory
+
+
+@dataclass(frozen=True)
+class DiscoverFlags(DiscoverSettings):
+    depth: Whole = DiscoverSettings.depth
+    max_pages: Whole = DiscoverSettings.max_pages
+    max_pages_per_host: Whole = DiscoverSettings.max_pages_per_host
+    max_pages_per_pattern: Whole = DiscoverSettings.max_pages_per_pattern
+    include: Texts = ()
+    exclude: Texts = ()
+    include_images: Texts = ()
+    exclude_images: Texts = ()
+    max_data_url: Amount = DiscoverSettings.max_data_url
+    max_page_bytes: Amount = DiscoverSettings.max_page_bytes
+    extractor: str = ""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from crawler.fetch.budget import Ticket
-from crawler.fetch.peek import Peek
+from crawler.fetch.peek import Look
 from crawler.model import Reason
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class BodyRefused(Exception):
 
 
 async def read_body(
-    response: ClientResponse, limit: int, ticket: Ticket, deadline: asyncio.Timeout, peek: Peek | None = None
+    response: ClientResponse, limit: int, ticket: Ticket, deadline: asyncio.Timeout, peek: Look | None = None
 ) -> bytes:
     """Read all of a body of at most `limit` bytes after decompression. Waiting for memory stops the deadline.
 
@@ -46,7 +46,7 @@ async def read_body(
 
 
 async def _read_growing(
-    response: ClientResponse, limit: int, ticket: Ticket, deadline: asyncio.Timeout, peek: Peek | None
+    response: ClientResponse, limit: int, ticket: Ticket, deadline: asyncio.Timeout, peek: Look | None
 ) -> bytes:
     chunks: list[bytes] = []
     size = 0

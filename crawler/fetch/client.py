@@ -20,8 +20,8 @@ from crawler.fetch.body import BodyRefused, read_body
 from crawler.fetch.budget import ByteBudget, Ticket
 from crawler.fetch.connections import Connections
 from crawler.fetch.headers import RequestHeaders, conditional
-from crawler.fetch.opt_out import opted_out
-from crawler.fetch.peek import Peek, Unwanted
+from crawler.fetch.opt_out import directives, opted_out
+from crawler.fetch.peek import Look, PagePeek, Peek, Unwanted
 from crawler.fetch.retry_after import retry_after
 from crawler.fetch.robots import (
     LARGEST,
@@ -37,8 +37,9 @@ from crawler.fetch.robots import (
 from crawler.fetch.speed import SpeedWatch
 from crawler.fetch.translate import status_reason, translate
 from crawler.model import Answer, Fetched, Miss, Moved, Postponed, Reason, Target, Unchanged, Visit
+from crawler.page_kind import says_page
 from crawler.ports import RobotsMemory
-from crawler.settings import FetchSettings
+from crawler.settings import MB, FetchSettings
 from crawler.stages import Stopwatch
 
 _LEARNING = 0.1
@@ -58,6 +59,7 @@ class Client:
         robots_tries: how often a host is asked for a robots.txt that it fails to serve.
         gap: seconds between two requests for the same robots.txt, where it redirects to its own host.
         stopwatch: is told how long names, connections, answers and bodies take.
+        max_page_bytes: largest page, after decompression.
 
     Raises, on entering:
         SettingsError: a file that the settings name cannot be used.
@@ -73,7 +75,9 @@ class Client:
         robots_tries: int = 3,
         gap: float = 0.0,
         stopwatch: Stopwatch | None = None,
+        max_page_bytes: int = 10 * MB,
     ) -> None:
+        self._max_page_bytes = max_page_bytes
         self._gap = gap
         self._settings = settings
         self._budget = budget
@@ -165,12 +169,23 @@ class Client:
             visit.latency = self._clock.monotonic() - visit.sent_at
             if response.status != 200:
                 return self._other_status(visit, url, response)
-            if not self._settings.ignore_x_robots and (said := opted_out(response.headers, self._agent)):
-                return Miss(target, Reason.OPTED_OUT, said, 200, _elsewhere(visit))
             content_type = urls.as_text(response.headers.get("Content-Type", ""))
-            peek = Peek.wanted(content_type, self._unwanted)
+            may_be_page = target.readable and not content_type.lower().startswith("image/")
+            if may_be_page:
+                peek: Look | None = PagePeek(
+                    target.found.kind if target.found else "page", content_type, self._unwanted
+                )
+                most = (
+                    min(self._settings.max_bytes, self._max_page_bytes)
+                    if says_page(content_type)
+                    else self._settings.max_bytes
+                )
+            else:
+                if not self._settings.ignore_x_robots and (said := opted_out(response.headers, self._agent)):
+                    return Miss(target, Reason.OPTED_OUT, said, 200, _elsewhere(visit))
+                peek, most = Peek.wanted(content_type, self._unwanted), self._settings.max_bytes
             with self._watch.reading(target, response, deadline):
-                body = await read_body(response, self._settings.max_bytes, ticket, deadline, peek)
+                body = await read_body(response, most, ticket, deadline, peek)
             now = self._clock.monotonic()
             self._stopwatch.first_byte.add(visit.latency)
             self._stopwatch.body.add(now - visit.sent_at - visit.latency)
@@ -178,6 +193,7 @@ class Client:
             return Fetched(
                 target, body, urls.masked(str(url)), 200, content_type, self._clock.wall(), now - began,
                 urls.as_text(etag)[:200], urls.as_text(changed)[:60],
+                directives(response.headers, self._agent) if may_be_page else (),
             )  # fmt: skip
 
     async def _proxy(self, url: URL) -> URL | None:

@@ -27,6 +27,15 @@ def opted_out(headers: Mapping[str, str], agent: str) -> str | None:
     return None
 
 
+def directives(headers: Mapping[str, str], agent: str) -> tuple[str, ...]:
+    """All that a page's headers ask of us, in lower case: `noindex`, `nofollow`... Arguments as in `opted_out`."""
+    if "X-Robots-Tag" not in headers and "tdm-reservation" not in headers:
+        return ()
+    getall = getattr(headers, "getall", None)
+    said = tuple(_rules(getall("X-Robots-Tag", []) if getall else [headers.get("X-Robots-Tag", "")], agent))
+    return (*said, "tdm-reservation") if headers.get("tdm-reservation", "").strip() == "1" else said
+
+
 def _rules(values: Iterable[str], agent: str) -> Iterable[str]:
     """The rules of all values that are for everybody or for us, in lower case."""
     for value in values:

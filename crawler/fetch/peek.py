@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from crawler.dimensions import ENOUGH, dimensions
+from crawler.found import Kind
 from crawler.model import Reason
+from crawler.page_kind import ENOUGH as ENOUGH_OF_PAGE
+from crawler.page_kind import is_page
 from crawler.signatures import sniff
 
 Unwanted = Callable[[int, int], tuple[Reason, str] | None]
@@ -63,3 +66,35 @@ class Peek:
         # A picture may be shown on its side, which only a decoder knows: refused is what both ways round would be.
         refused, turned = self._unwanted(*size), self._unwanted(*size[::-1])
         return refused if refused and turned and refused[0] is turned[0] else True
+
+
+class PagePeek:
+    """Looks at the head of a body that may be a page, or a picture after all.
+
+    Args:
+        kind: what the target is expected to be; `either` is taken for a picture where it shows to be no page.
+        unwanted: why a picture of some width and height is not taken.
+    """
+
+    __slots__ = ("_content_type", "_kind", "_picture", "needs")
+
+    def __init__(self, kind: Kind, content_type: str, unwanted: Unwanted | None) -> None:
+        self._kind = kind
+        self._content_type = content_type
+        doubtful = content_type if content_type.strip().lower().startswith(_NO_PICTURE) else ""
+        self._picture = Peek(doubtful, unwanted)
+        self.needs = _LEAST
+
+    def look(self, head: bytes) -> tuple[Reason, str] | bool:
+        """As `Peek.look`."""
+        self.needs = 2 * len(head)
+        if is_page(head, self._content_type, self._kind):
+            return True
+        if len(head) < ENOUGH_OF_PAGE and not sniff(head):
+            return False
+        if self._kind == "either" or sniff(head):
+            return self._picture.look(head)
+        return Reason.NOT_PAGE, f"{self._content_type[:60] or 'no Content-Type'}, and it does not begin like a page"
+
+
+Look = Peek | PagePeek

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
+from crawler.found import PAGES
 from crawler.model import Answer, Miss, Postponed, Reason, Visit
 
 DOWN_AFTER = 20
@@ -48,7 +49,7 @@ class Host:
     """One host that has targets, or that must be remembered for its pace.
 
     Attributes:
-        queue: its targets in memory, in order; `spilled` more wait on disk behind them.
+        queue, pages: its targets in memory, in order, pictures and pages; `spilled` more wait on disk behind them.
         active: requests under way; `unsent` of them have not left yet.
         due: it asked, or deserves, to be left alone until then.
         gap: seconds from one request to the next.
@@ -58,7 +59,8 @@ class Host:
     """
 
     __slots__ = (
-        "active", "down", "due", "gap", "known", "last_sent", "latency", "limit", "name", "place", "placed", "queue", "quickest",
+        "active", "down", "due", "gap", "known", "last_sent", "latency", "limit", "name", "pages", "place", "placed", "queue",
+        "quickest",
         "refilling", "refusal", "rest_until", "rules", "spilled", "streak", "streak_began", "streak_from", "unsent",
     )  # fmt: skip
 
@@ -66,6 +68,7 @@ class Host:
         self.name = name
         self.rules = rules
         self.queue: deque[Visit] = deque()
+        self.pages: deque[Visit] = deque()
         self.spilled = 0
         self.refilling = False
         self.active = 0
@@ -84,6 +87,19 @@ class Host:
         self.latency: float | None = None
         self.quickest = 0.0
         self.placed = 0
+
+    @property
+    def held(self) -> int:
+        """Targets in memory."""
+        return len(self.queue) + len(self.pages)
+
+    def line(self, visit: Visit) -> deque[Visit]:
+        """Where a target stands in line."""
+        return self.pages if visit.target.index >= PAGES else self.queue
+
+    def next_line(self, pages_first: bool) -> deque[Visit]:
+        """Where the next one is taken from."""
+        return self.pages if self.pages and (pages_first or not self.queue) else self.queue
 
     @property
     def full(self) -> bool:

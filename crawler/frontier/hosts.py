@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 
 from crawler.clock import Clock
+from crawler.found import PAGES
 from crawler.frontier.book import HostBook
 from crawler.frontier.host import Host, Rules
 from crawler.model import Answer, Miss, Visit
@@ -28,9 +29,19 @@ _NOWHERE, _TURN, _REST = 0, 1, 2
 
 
 class HostFrontier:
-    """The Frontier: round robin over hosts that are ready, the others rest until their time has come."""
+    """The Frontier: round robin over hosts that are ready, the others rest until their time has come. Of each host pictures come
+    before pages, but while fewer pictures wait than `enough` says.
+    """
 
-    def __init__(self, rules: Rules, clock: Clock, spill: Spill | None = None, window: int = WINDOW) -> None:
+    def __init__(
+        self,
+        rules: Rules,
+        clock: Clock,
+        spill: Spill | None = None,
+        window: int = WINDOW,
+        enough: Callable[[], int] = lambda: 0,
+    ) -> None:
+        self._enough = enough
         self._clock = clock
         self._spill = spill
         self._window = window
@@ -42,6 +53,7 @@ class HostFrontier:
         self._outgoing: list[Visit] = []
         self._order = count()
         self._queued = 0
+        self._pictures = 0
         self._spilled = 0
         self._coming = 0
         self._long: set[Host] = set()  # hosts with more in memory than they need
@@ -114,7 +126,7 @@ class HostFrontier:
         if host.refusal is not None and not parked:
             self._hurry(host)
         self._line_up(host)
-        if not (host.active or host.queue or host.spilled):
+        if not (host.active or host.held or host.spilled):
             self._book.set_aside(host, self._clock.monotonic())
         _wake(self._change)
 
@@ -128,6 +140,11 @@ class HostFrontier:
 
     def waiting(self) -> int:
         return self._queued + len(self._later) + self._spilled
+
+    @property
+    def _pages_first(self) -> bool:
+        """Pictures would run out: what leads to more of them comes first."""
+        return self._pictures < self._enough()
 
     @property
     def _held(self) -> int:
@@ -147,11 +164,12 @@ class HostFrontier:
 
     def _enqueue(self, host: Host, visit: Visit, first: bool = False) -> None:
         if first:
-            host.queue.appendleft(visit)
+            host.line(visit).appendleft(visit)
         else:
-            host.queue.append(visit)
+            host.line(visit).append(visit)
         self._queued += 1
-        if len(host.queue) > KEPT:
+        self._pictures += visit.target.index < PAGES
+        if host.held > KEPT:
             self._long.add(host)
         self._line_up(host)
         if host.place == _TURN:
@@ -159,7 +177,7 @@ class HostFrontier:
 
     def _line_up(self, host: Host) -> None:
         """Put a host where it belongs: in line for its turn, to rest until its time, or nowhere."""
-        if host.place == _TURN or not host.queue:
+        if host.place == _TURN or not host.held:
             return
         if host.refusal is None:
             if host.full:
@@ -189,16 +207,17 @@ class HostFrontier:
         return None
 
     def _give(self, host: Host, now: float) -> Visit:
-        visit = host.queue.popleft()
+        visit = host.next_line(self._pages_first).popleft()
         self._queued -= 1
-        if len(host.queue) == KEPT:
+        self._pictures -= visit.target.index < PAGES
+        if host.held == KEPT:
             self._long.discard(host)
         host.took(visit, now)
         if host.refusal is not None:
             visit.refused = Miss(visit.target, *host.refusal, asked=False)
         self._taken[visit.target.index] = host
         self._line_up(host)
-        if host.spilled and len(host.queue) < KEPT and not host.refilling:
+        if host.spilled and host.held < KEPT and not host.refilling:
             self._refill(host)
         if self._room:
             _wake(self._room)
@@ -263,19 +282,21 @@ class HostFrontier:
 
     async def _make_room(self, spill: Spill) -> bool:
         """Spill the tail of the longest queue. False if no queue is long enough for that to help."""
-        host = max(self._long, key=lambda one: len(one.queue), default=None)
+        host = max(self._long, key=lambda one: one.held, default=None)
         if host is None:
             return False
         tail: list[Visit] = []
-        while len(host.queue) > KEPT and len(tail) < REFILL and host.queue[-1].fresh:
-            tail.append(host.queue.pop())
-        if len(host.queue) <= KEPT or not tail:
+        line = max(host.queue, host.pages, key=len)
+        while host.held > KEPT and len(tail) < REFILL and line and line[-1].fresh:
+            tail.append(line.pop())
+        if host.held <= KEPT or not tail:
             self._long.discard(host)
         if not tail:
             return False
         host.spilled += len(tail)
         self._spilled += len(tail)
         self._queued -= len(tail)
+        self._pictures -= sum(visit.target.index < PAGES for visit in tail)
         await self._write(spill, tail[::-1])
         return True
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from crawler.errors import InputError, SettingsError
 from crawler.extras import require
+from crawler.found import Origin
 from crawler.inputs.columns import HEAD_ROWS, Columns, check_others, columns_of
 from crawler.inputs.keys import Keys
 from crawler.inputs.lines import read_lines
@@ -41,6 +42,7 @@ class Entry(NamedTuple):
     columns: Mapping[str, Any] = {}
     extra: Extra = NO_EXTRA
     flaw: str = ""
+    found: Origin | None = None
 
 
 class Lists:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from crawler.errors import InputError
+from crawler.found import GIVEN, Origin
 from crawler.inputs.columns import Columns
 from crawler.inputs.lines import count_lines
 from crawler.inputs.lists import Entry, Lists, OpenRun
@@ -73,6 +74,14 @@ class Targets:
                         f"{masked(source)} is no address of a picture; to read it as a list: --input-format, or a / at its end"
                     )
                 self._lists.refuse_columns(source)
+
+    @property
+    def by_hand(self) -> bool:
+        """There are addresses among the sources that stand for themselves, and may be pages."""
+        sources = self._settings.sources
+        return isinstance(sources, tuple | list) and any(
+            isinstance(source, str) and not self._is_list(source) for source in sources
+        )
 
     @property
     def columns(self) -> Columns | None:
@@ -176,7 +185,7 @@ class Targets:
                 async for entries in lists:
                     yield entries
         elif isinstance(source, str):
-            yield [Entry(as_text(source), f"argument {at}")]
+            yield [Entry(as_text(source), f"argument {at}", found=GIVEN)]
         else:
             yield [self._item(source, at)]
 
@@ -206,9 +215,10 @@ def target_of(
     columns: Mapping[str, Any] | None = None,
     extra: Extra = NO_EXTRA,
     flaw: str = "",
+    found: Origin | None = None,
 ) -> Target:
     """The target behind an address as it was given, with its password put where nobody prints it."""
     if "@" not in given:
-        return Target(index, given, origin, None, columns or {}, extra, flaw)
+        return Target(index, given, origin, None, columns or {}, extra, flaw, found)
     url, credentials = split_credentials(given)
-    return Target(index, url, origin, credentials, columns or {}, extra, flaw)
+    return Target(index, url, origin, credentials, columns or {}, extra, flaw, found)

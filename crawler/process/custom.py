@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import os
-import sys
 from collections.abc import Callable
-from typing import Any
 
 from PIL import Image
 
+from crawler import functions
+from crawler.errors import words
 from crawler.model import Reason, Sample
-from crawler.process.decode import Refused, words
+from crawler.process.decode import Refused
 
 Function = Callable[[Image.Image, Sample], object]
 
@@ -23,22 +21,7 @@ def find(name: str) -> Function:
     Raises:
         ImportError: there is no such module or function, or it cannot be imported; the text says which.
     """
-    module_name, _, path = name.partition(":")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())  # as `python -m` has it
-    try:
-        found: Any = importlib.import_module(module_name)
-    except MemoryError:
-        raise ImportError(f"{module_name} cannot be imported: it needs more than --worker-memory") from None
-    except BaseException as error:  # whatever a foreign module does when it is imported
-        raise ImportError(f"{module_name} cannot be imported: {type(error).__name__}: {words(error)}") from None
-    for part in path.split("."):
-        if not hasattr(found, part):
-            raise ImportError(f"{module_name} has no function {path}")
-        found = getattr(found, part)
-    if not callable(found):
-        raise ImportError(f"{name} is no function")
-    return _with_sample(name, found)
+    return _with_sample(name, functions.find(name))
 
 
 def _with_sample(name: str, function: Callable[..., object]) -> Function:

@@ -26,7 +26,7 @@ from PIL import (  # the plugins are named so that a worker loads these and not 
     features,
 )
 
-from crawler.errors import in_one_line
+from crawler.errors import words
 from crawler.model import Reason
 from crawler.process.colour import simple
 from crawler.signatures import sniff
@@ -213,11 +213,6 @@ def format_name(picture: Image.Image) -> str:
     """Our name of an opened picture's format. A JPEG that carries more pictures (MPO) is a JPEG."""
     theirs = picture.format or ""
     return _OURS.get(theirs) or theirs.lower()
-
-
-def words(error: BaseException) -> str:
-    """One short line."""
-    return in_one_line(error)[:200].encode("utf-8", "replace").decode()  # no lone surrogates, which nothing can write
 
 
 def _unidentified(data: bytes, formats: tuple[str, ...]) -> Refused:

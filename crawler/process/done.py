@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from crawler.model import Companion, Likeness
+from crawler.found import Page, PageOrder
+from crawler.model import Companion, Likeness, Sample
 
 
 class More(NamedTuple):
@@ -39,5 +41,11 @@ class Done(NamedTuple):
 Failed = tuple[str, str]
 """Name of a Reason and the words."""
 
-Results = list[Done | Failed]
+Results = list[Done | Page | Failed]
 """One for each body of a batch."""
+
+Told = Sample | PageOrder | None
+"""What is known of a body beside its bytes; an order makes it a page."""
+
+ReadPage = Callable[[bytes, PageOrder], "Page | Failed"]
+"""What finds the pictures and links of a page."""

@@ -4,9 +4,8 @@ fetches starts without Pillow.
 
 from __future__ import annotations
 
-from crawler.model import Sample
 from crawler.picture_settings import ProcessSettings
-from crawler.process.done import Results
+from crawler.process.done import Results, Told
 
 
 def setup(settings: ProcessSettings) -> None:
@@ -23,7 +22,7 @@ def ready() -> tuple[int, str]:
     return worker.ready()
 
 
-def work(bodies: list[bytes], samples: list[Sample | None] | None = None) -> Results:
+def work(bodies: list[bytes], samples: list[Told] | None = None) -> Results:
     """As `worker.work`."""
     from crawler.process import worker
 

@@ -4,28 +4,37 @@ numbers that stand in the header are read (`crawler.dimensions`), nothing is dec
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from crawler.batcher import Batcher
 from crawler.dimensions import ENOUGH, dimensions
+from crawler.found import Page, PageOrder
 from crawler.model import Fetched, Miss, Picture, Reason
 from crawler.picture_settings import ProcessSettings
 from crawler.process.decode import Refused, check_size
 from crawler.process.encode import EXTENSIONS
 from crawler.process.job import check_hash
+from crawler.process.pool import WorkerPool
 from crawler.signatures import sniff
 from crawler.stages import Stopwatch
 
 
 class HeaderCheck:
-    """Looks at bodies in a thread, in batches. Opened and closed on the loop that uses it."""
+    """Looks at bodies in a thread, in batches. Opened and closed on the loop that uses it.
+
+    Args:
+        workers: makes the workers that read pages.
+    """
 
     size = 1
     pids: Sequence[int] = ()
 
-    def __init__(self, settings: ProcessSettings, stopwatch: Stopwatch) -> None:
+    def __init__(self, settings: ProcessSettings, stopwatch: Stopwatch, workers: Callable[[], WorkerPool]) -> None:
+        self._workers = workers
+        self._pages: asyncio.Future[WorkerPool] | None = None
         self._settings = settings
         self._stopwatch = stopwatch
         self.busy_seconds = 0.0
@@ -36,6 +45,14 @@ class HeaderCheck:
 
     async def __aexit__(self, *_: object) -> None:
         await self._batcher.close()
+        if self._pages is not None:
+            await (await self._pages).__aexit__(None, None, None)
+
+    async def read(self, fetched: Fetched, order: PageOrder) -> Page | Miss:
+        """Pages are read by a worker, which is started when the first one comes."""
+        if self._pages is None:
+            self._pages = asyncio.ensure_future(self._workers().__aenter__())
+        return await (await self._pages).read(fetched, order)
 
     async def process(self, fetched: Fetched) -> Picture | Miss:
         began = time.perf_counter()

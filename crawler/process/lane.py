@@ -15,14 +15,13 @@ from multiprocessing.process import BaseProcess
 
 from crawler.children import close_spare_ends, no_interrupt
 from crawler.errors import SettingsError
-from crawler.model import Sample
 from crawler.picture_settings import ProcessSettings
 from crawler.process import entry
-from crawler.process.done import Results
+from crawler.process.done import Results, Told
 
 _START_SECONDS = 60.0
 
-Work = Callable[[list[bytes], list[Sample | None] | None], Results]
+Work = Callable[[list[bytes], list[Told] | None], Results]
 
 
 class Lane:
@@ -53,7 +52,7 @@ class Lane:
         self.ready = True
 
     def submit(
-        self, bodies: list[bytes], samples: list[Sample | None] | None, landed: Callable[[Future[Results]], None]
+        self, bodies: list[bytes], samples: list[Told] | None, landed: Callable[[Future[Results]], None]
     ) -> None:
         """Queue a batch; `landed` is called in another thread when it is done or the worker is gone."""
         assert self._executor is not None

@@ -13,13 +13,14 @@ from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from crawler.children import worker_context
 from crawler.errors import CrawlerError, SettingsError, WorkersFailed
+from crawler.found import Page, PageOrder
 from crawler.model import Fetched, Miss, Picture, Reason, Sample
 from crawler.picture_settings import ProcessSettings
-from crawler.process.done import Done, Failed, Results
+from crawler.process.done import Done, Failed, ReadPage, Results, Told
 from crawler.process.entry import work
 from crawler.process.lane import BrokenProcessPool, Lane, Work
 from crawler.stages import Stopwatch
@@ -47,8 +48,9 @@ _WATCH_MARGIN = 5.0
 @dataclass(eq=False, slots=True)
 class _Job:
     fetched: Fetched
-    future: asyncio.Future[Picture | Miss]
+    future: asyncio.Future[Any]
     asked_at: float
+    order: PageOrder | None = None
     alone: bool = False
     lone_deaths: int = 0
 
@@ -66,10 +68,13 @@ class WorkerPool:
     Args:
         work: what a worker does with a batch; a function of a module, so that a worker can import it.
         stopwatch: is told how long pictures wait, and what is done to them takes.
+        read_page: finds what is in a page, where threads do the work; a worker process has it in `work`.
     """
 
-    def __init__(self, settings: ProcessSettings, work: Work = work, stopwatch: Stopwatch | None = None) -> None:
-        self._lanes = _lanes(settings, work)
+    def __init__(
+        self, settings: ProcessSettings, work: Work = work, stopwatch: Stopwatch | None = None, read_page: ReadPage | None = None,
+    ) -> None:  # fmt: skip
+        self._lanes = _lanes(settings, work, read_page)
         self._stopwatch = stopwatch or Stopwatch()
         self._each = _FIRST_GUESS
         self._busy = 0.0
@@ -129,7 +134,17 @@ class WorkerPool:
         job = _Job(fetched, self._loop.create_future(), self._loop.time())
         self._queue.append(job)
         self._feed_soon()
-        return await job.future
+        picture: Picture | Miss = await job.future
+        return picture
+
+    async def read(self, fetched: Fetched, order: PageOrder) -> Page | Miss:
+        if self._failure is not None:
+            raise self._failure
+        job = _Job(fetched, self._loop.create_future(), self._loop.time(), order)
+        self._queue.append(job)
+        self._feed_soon()
+        page: Page | Miss = await job.future
+        return page
 
     async def _end_overdue(self) -> None:
         """Kill a worker whose batch takes longer than all its pictures may. The kernel's timer in the worker comes
@@ -192,10 +207,9 @@ class WorkerPool:
         except BrokenProcessPool:
             self._crashed(lane)
 
-    def _samples(self, batch: _Batch) -> list[Sample | None] | None:
-        if not self._settings.transform and not self._settings.verify_hash:
-            return None
-        return [sample_of(job.fetched, self._settings) for job in batch]
+    def _samples(self, batch: _Batch) -> list[Told] | None:
+        told = [job.order or sample_of(job.fetched, self._settings) for job in batch]
+        return told if any(told) else None
 
     def _landed(self, lane: AnyLane, generation: int, batch: _Batch, future: Future[Results]) -> None:
         if generation != lane.generation or not lane.ready:
@@ -209,7 +223,7 @@ class WorkerPool:
         self._busy += took
         self._each += (max(took, _SHORTEST) / len(batch) - self._each) * _LEARNING
         for job, result in zip(batch, future.result(), strict=True):
-            if len(result) > 2:
+            if isinstance(result, Done):
                 self._note(job, result, now)
             self._resolve(job, outcome_of(job.fetched, result))
         self._feed()
@@ -223,7 +237,7 @@ class WorkerPool:
             watch.resize.add(resize)
             watch.encode.add(encode)
 
-    def _resolve(self, job: _Job, outcome: Picture | Miss) -> None:
+    def _resolve(self, job: _Job, outcome: Picture | Page | Miss) -> None:
         if isinstance(outcome, Miss) and outcome.reason is Reason.OUT_OF_MEMORY and not job.alone:
             job.alone = True  # its neighbours may have taken the memory
             self._queue.appendleft(job)
@@ -306,9 +320,11 @@ def sample_of(fetched: Fetched, settings: ProcessSettings) -> Sample | None:
     return Sample(fetched.target.index, fetched.target.url, fetched.target.columns)
 
 
-def outcome_of(fetched: Fetched, result: Done | Failed) -> Picture | Miss:
+def outcome_of(fetched: Fetched, result: Done | Page | Failed) -> Picture | Page | Miss:
     """What a worker's answer means for the target of a body."""
-    if len(result) == 2:
+    if isinstance(result, Page):
+        return result
+    if not isinstance(result, Done):
         return Miss(fetched.target, Reason(result[0]), result[1], fetched.status)
     data, name, extension, width, height, original_width, original_height, source, sha256, _, more = result
     return Picture(
@@ -323,12 +339,12 @@ def _ending(code: int | None) -> str:
     return f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
 
 
-def _lanes(settings: ProcessSettings, work: Work) -> list[AnyLane]:
+def _lanes(settings: ProcessSettings, work: Work, read_page: ReadPage | None) -> list[AnyLane]:
     count = settings.workers or _cores()
     if settings.executor == "thread":
         from crawler.process.threads import ThreadLane
 
-        return [ThreadLane(settings) for _ in range(count)]
+        return [ThreadLane(settings, read_page) for _ in range(count)]
     context = worker_context()
     return [Lane(settings, context, work) for _ in range(count)]
 

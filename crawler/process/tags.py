@@ -9,7 +9,8 @@ from typing import Any
 
 from PIL import ExifTags, Image, PngImagePlugin
 
-from crawler.process.decode import BROKEN, ORIENTATION, words
+from crawler.errors import words
+from crawler.process.decode import BROKEN, ORIENTATION
 
 _LEFT_OUT = {
     ORIENTATION,  # the stored pixels stand upright

@@ -11,9 +11,8 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from crawler.errors import SettingsError
-from crawler.model import Sample
 from crawler.picture_settings import ProcessSettings
-from crawler.process.done import Results
+from crawler.process.done import ReadPage, Results, Told
 from crawler.process.job import Job
 from crawler.process.worker import one
 
@@ -21,8 +20,9 @@ from crawler.process.worker import one
 class ThreadLane:
     """One thread that works like a worker. It lives once: nothing can kill it."""
 
-    def __init__(self, settings: ProcessSettings) -> None:
+    def __init__(self, settings: ProcessSettings, read_page: ReadPage | None = None) -> None:
         self._settings = settings
+        self._read_page = read_page
         self._executor = ThreadPoolExecutor(1, "crawler-worker")
         self._job: Job | None = None
         self.generation = 0
@@ -36,7 +36,7 @@ class ThreadLane:
         self.ready = True
 
     def submit(
-        self, bodies: list[bytes], samples: list[Sample | None] | None, landed: Callable[[Future[Results]], None]
+        self, bodies: list[bytes], samples: list[Told] | None, landed: Callable[[Future[Results]], None]
     ) -> None:
         """Queue a batch; `landed` is called in the thread when it is done."""
         self._executor.submit(self._work, bodies, samples).add_done_callback(landed)
@@ -53,11 +53,11 @@ class ThreadLane:
     def kill(self) -> None:
         """A thread cannot be killed."""
 
-    def _work(self, bodies: list[bytes], samples: list[Sample | None] | None) -> Results:
+    def _work(self, bodies: list[bytes], samples: list[Told] | None) -> Results:
         assert self._job is not None
         results: Results = []
         for at, body in enumerate(bodies):
             if not self.ready:
                 break  # the program is leaving, and nobody waits for these
-            results.append(one(self._job, body, samples[at] if samples else None))
+            results.append(one(self._job, body, samples[at] if samples else None, self._read_page))
         return results

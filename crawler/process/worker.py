@@ -12,10 +12,12 @@ import warnings
 
 from crawler import allocator
 from crawler.children import obey_parent
-from crawler.model import Reason, Sample
+from crawler.errors import words
+from crawler.found import Page, PageOrder
+from crawler.model import Reason
 from crawler.picture_settings import ProcessSettings
-from crawler.process.decode import Refused, words
-from crawler.process.done import Done, Failed, Results
+from crawler.process.decode import Refused
+from crawler.process.done import Done, Failed, ReadPage, Results, Told
 from crawler.process.job import Job
 from crawler.process.noise import Noise
 
@@ -49,11 +51,12 @@ def ready() -> tuple[int, str]:
     return os.getpid(), _job.trouble
 
 
-def work(bodies: list[bytes], samples: list[Sample | None] | None = None) -> Results:
+def work(bodies: list[bytes], samples: list[Told] | None = None, read_page: ReadPage | None = None) -> Results:
     """Process pictures one after the other. A picture that takes longer than `process_timeout` ends this process.
 
     Args:
         samples: what is known of each, where that is needed.
+        read_page: what is called for those that are pages.
     """
     results: Results = []
     with warnings.catch_warnings():
@@ -61,14 +64,17 @@ def work(bodies: list[bytes], samples: list[Sample | None] | None = None) -> Res
         warnings.showwarning = _job.note
         for at, body in enumerate(bodies):
             _start_timer(_job.settings.process_timeout)
-            results.append(one(_job, body, samples[at] if samples else None))
+            results.append(one(_job, body, samples[at] if samples else None, read_page))
         _start_timer(0)
     return results
 
 
-def one(job: Job, body: bytes, sample: Sample | None) -> Done | Failed:
-    """Process one picture, whatever becomes of it."""
+def one(job: Job, body: bytes, sample: Told, read_page: ReadPage | None = None) -> Done | Page | Failed:
+    """Process one picture, or read one page, whatever becomes of it."""
     try:
+        if isinstance(sample, PageOrder):
+            assert read_page is not None, "only who reads pages is given any"
+            return read_page(body, sample)
         return job.done(body, sample)
     except Refused as error:
         return error.reason.value, str(error)

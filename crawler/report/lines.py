@@ -37,6 +37,8 @@ def line(now: Progress, window: RateWindow) -> str:
     ]
     if rates.slowest:
         parts.append(f"slowest {rates.slowest}")
+    if now.pages or now.pages_waiting:
+        parts.append(f"pages {now.pages:,} read {now.pages_waiting:,} to go")
     if now.publishing:
         parts.append(f"shards on their way {now.publishing:,}")
     if now.missed:

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from crawler.found import CUTS
 from crawler.progress import Summary
 from crawler.report.rates import clock_face, milliseconds
 
@@ -25,6 +26,11 @@ def print_summary(summary: Summary, console: Console) -> None:
     for reason, count in summary.reasons.items():
         example = summary.examples[reason]
         table.add_row(f"  {reason}", f"{count:,}", escape(visible(f"{example.url[:200]} ({example.detail})")))
+    if summary.pages:
+        waiting = f"{summary.pages_waiting:,} known and not visited" if summary.pages_waiting else ""
+        table.add_row("pages", f"{summary.pages:,}", waiting)
+    for why, (count, address) in summary.cuts.items():
+        table.add_row(f"  {why}", f"{count:,}", escape(visible(f"{CUTS.get(why, 'left out')}: {address[:200]}")))
     table.add_row("time", clock_face(summary.seconds), _speed(summary))
     console.print(table)
     if summary.stored >= _ENOUGH:

@@ -60,6 +60,8 @@ def _stages(now: Progress, rates: Rates) -> Text:
         ("disk", "disk", now.storing),
     ):
         text.append(f"   {label} {count:,}", style="bold cyan" if name == rates.slowest else "")
+    if now.pages or now.pages_waiting:
+        text.append(f"   pages {now.pages:,} read {now.pages_waiting:,} to go")
     if now.publishing:
         text.append(f"   shards on their way {now.publishing:,}")
     return text.append(f"   slowest {rates.slowest}" if rates.slowest else "", style="dim")

@@ -19,11 +19,14 @@ from typing import Any
 from crawler import urls
 from crawler.batcher import Batcher
 from crawler.clock import Clock
+from crawler.discover_settings import DiscoverSettings
 from crawler.disk import disk_errors
 from crawler.errors import InputChanged, JournalError, SettingsChanged
 from crawler.model import Outcome, Past, Picture, Reason, Record, Target, Twin
 from crawler.ports import Ledger
 from crawler.seen import Seen
+from crawler.state.findings import BASE, TableFindings, looked_for
+from crawler.state.found_tables import FoundTables
 from crawler.state.home import FILE, FOLDER
 from crawler.state.lock import FolderLock
 from crawler.state.rows import (
@@ -155,6 +158,16 @@ class FolderJournal:
             await done
         else:
             done.add_done_callback(self._remember_failure)
+
+    async def findings(self, settings: DiscoverSettings, numbered: bool, pages_ahead: int) -> TableFindings:
+        """Where pages and what is found in them are kept.
+
+        Args:
+            numbered: what is given are pages, so that pictures can be numbered at once.
+            pages_ahead: pages that may be under way at once.
+        """
+        tables, base = await self._batcher.call(lambda: self._found_tables(settings, numbered))
+        return TableFindings(self._ask, tables, settings, self._clock, base, pages_ahead)
 
     def shelf(self) -> JournalShelf:
         """What a store of shards asks."""
@@ -305,6 +318,18 @@ class FolderJournal:
             self._db.executemany(FORGET, [(target.index,)])
             self._note_facts(mark=BEYOND)
             self._db.execute("COMMIT")
+
+    def _found_tables(self, settings: DiscoverSettings, numbered: bool) -> tuple[FoundTables, int | None]:
+        with self._guarded():
+            before, now = self._fact("discover"), looked_for(settings)
+            fresh = self._refresh or (before is not None and before != now)
+            tables = FoundTables(self._db, settings, self._again, fresh)
+            self._note_facts(discover=now)
+            base = self._fact(BASE)
+            if base is None and numbered:  # behind what a run without pages has stored
+                base = self._last_known + 1
+                self._note_facts(**{BASE: base})
+            return tables, base
 
     def _robots(self, origin: str) -> tuple[str, float] | None:
         with self._guarded():

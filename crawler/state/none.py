@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from crawler.batcher import Batcher
+from crawler.clock import SystemClock
+from crawler.discover_settings import DiscoverSettings
 from crawler.model import Outcome, Past, Picture, Target, Twin
 from crawler.seen import Seen
+from crawler.state.findings import TableFindings
+from crawler.state.found_tables import FoundTables, make_tables
 from crawler.state.rows import fingerprints
 from crawler.state.twins import Claims, Twins, signed
 
@@ -59,6 +64,13 @@ class NullJournal:
             await self._thread().call(lambda: self._keep(known))
             self._claims.settled(picture.target.index)
 
+    async def findings(self, settings: DiscoverSettings, numbered: bool, pages_ahead: int) -> TableFindings:
+        """As `FolderJournal.findings`, for this run only."""
+        tables = await self._thread().call(lambda: self._found_tables(settings))
+        return TableFindings(
+            self._ask, tables, settings, SystemClock(), 0 if numbered else None, pages_ahead, keep_base=False
+        )
+
     async def flush(self) -> None:
         return None
 
@@ -76,7 +88,21 @@ class NullJournal:
             self._batcher = Batcher("crawler-seen", lambda items: items)
         return self._batcher
 
+    async def _ask(self, question: Callable[[sqlite3.Connection], Any]) -> Any:
+        return await self._thread().call(lambda: question(self._database()))
+
     # Below: in the thread.
+
+    def _found_tables(self, settings: DiscoverSettings) -> FoundTables:
+        make_tables(self._database())
+        return FoundTables(self._database(), settings)
+
+    def _database(self) -> sqlite3.Connection:
+        """A temporary one of SQLite's own: in memory while it is small."""
+        if self._db is None:
+            self._db = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+            self._db.execute("PRAGMA journal_mode = OFF")
+        return self._db
 
     def _first(self, targets: Sequence[Target]) -> dict[int, int]:
         if self._seen is None:
@@ -84,12 +110,11 @@ class NullJournal:
         return self._seen.first(fingerprints(targets))
 
     def _open(self) -> Twins:
-        self._db = sqlite3.connect("", isolation_level=None, check_same_thread=False)
-        self._db.execute("PRAGMA journal_mode = OFF")
-        self._db.execute(
+        db = self._database()
+        db.execute(
             "CREATE TABLE targets (id INTEGER PRIMARY KEY, url TEXT, reason TEXT, sha256 BLOB, pixels INTEGER, look INTEGER)"
         )
-        self._twins = Twins(self._db, *self._dedup)
+        self._twins = Twins(db, *self._dedup)
         return self._twins
 
     def _keep(self, known: tuple[int, str, bytes, int | None, int | None]) -> None:

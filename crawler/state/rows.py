@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from crawler import urls
-from crawler.model import NO_EXTRA, CompanionFile, Extra, Outcome, Record, Settled, Target
+from crawler.model import NO_EXTRA, PAGE, CompanionFile, Extra, Outcome, Record, Settled, Target
 from crawler.state.twins import signed
 
 _LONGEST_DETAIL = 300
@@ -156,6 +156,10 @@ def row(outcome: Outcome, record: Record | None, now: float) -> tuple[Any, ...]:
     """The row of one target. What can be told from another column is left out: a row stays under 300 bytes."""
     target, miss = outcome.target, outcome.miss
     head = (target.index, target.url, miss and miss.reason.value, outcome.attempts, round(outcome.seconds, 3))
+    if outcome.pictures is not None:
+        words = f"{outcome.pictures} pictures were found in it"
+        head = (*head[:2], PAGE, *head[3:])
+        return (*head, now, 200, None, words, target.origin, *(None,) * 10, urls.fingerprint(target.url), *(None,) * 8)
     if miss is not None or record is None or outcome.picture is None:
         assert miss is not None
         told = (miss.status or None, miss.final_url or None, miss.detail[:_LONGEST_DETAIL], target.origin)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from crawler.errors import JournalError
+from crawler.state.found_tables import TABLES
 
 APPLICATION_ID = 0x43524157  # "CRAW": tells our file from any other SQLite file
 
@@ -59,11 +60,14 @@ CREATE INDEX by_place ON targets (id) WHERE place IS NOT NULL;
 CREATE TABLE shards (id INTEGER PRIMARY KEY, targets INTEGER NOT NULL);
 """
 
+_STEP_5 = TABLES
+
 _STEPS: list[Callable[[sqlite3.Connection], None]] = [
     lambda connection: _script(connection, _STEP_1),
     lambda connection: _script(connection, _STEP_2),
     lambda connection: _script(connection, _STEP_3),
     lambda connection: _script(connection, _STEP_4),
+    lambda connection: _script(connection, _STEP_5),
 ]
 
 VERSION = len(_STEPS)

@@ -13,6 +13,7 @@ from typing import Any
 
 from crawler.batcher import Batcher
 from crawler.errors import JournalError
+from crawler.found import Origin
 from crawler.model import NO_EXTRA, NO_PAST, Extra, Past, Target, Visit
 
 FILE = "spill.sqlite"
@@ -120,16 +121,17 @@ class TargetSpill:
 
 def _row(target: Target) -> str | None:
     """What goes with a target, None for most."""
-    if not target.columns and target.extra is NO_EXTRA:
+    if not target.columns and target.extra is NO_EXTRA and target.found is None:
         return None
-    return json.dumps([dict(target.columns), asdict(target.extra)])
+    return json.dumps([dict(target.columns), asdict(target.extra), target.found and asdict(target.found)])
 
 
-def _told(row: str | None) -> tuple[dict[str, Any], Extra]:
+def _told(row: str | None) -> tuple[dict[str, Any], Extra, str, Origin | None]:
+    """The last four fields of a target."""
     if row is None:
-        return {}, NO_EXTRA
-    columns, extra = json.loads(row)
-    return columns, Extra(**extra)
+        return {}, NO_EXTRA, "", None
+    columns, extra, found = json.loads(row)
+    return columns, Extra(**extra), "", found and Origin(**found | {"fallbacks": tuple(found["fallbacks"])})
 
 
 def _packed(past: Past) -> str | None:

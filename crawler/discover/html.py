@@ -1,0 +1,314 @@
+"""The pictures and the links of an HTML page, as a browser without scripts sees them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from selectolax.lexbor import LexborHTMLParser, LexborNode
+
+from crawler.discover import css, linked_data, media
+from crawler.discover.address import Addresses
+from crawler.discover.finds import Finds, Version
+from crawler.discover.rules import Attributes, How, Rule, found_in, selector
+from crawler.discover.scope import picture_format
+from crawler.discover.srcset import Candidate, best_first, parse
+from crawler.found import Kind
+
+DEEPEST = 5_000
+"""Elements within one another that are read. A parser takes time with the square of it, and no page has a tenth."""
+_UNCLOSED = 10_000
+_TAG = re.compile(r"<(/?)([a-zA-Z][^\s/>]*)")
+_NEVER_OPEN = frozenset({
+    "area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr", "p", "li", "dt", "dd",
+    "option", "td", "th", "tr", "tbody", "thead", "tfoot",
+})  # fmt: skip
+_SELECTOR = selector()
+_ABOVE = 6
+"""Elements above a picture in which its link and its figure are looked for."""
+_LONGEST = 1000
+_TYPES = frozenset({"", "image/jpeg", "image/jpg", "image/png", "image/apng", "image/gif", "image/webp", "image/avif",
+                    "image/bmp", "image/tiff"})  # fmt: skip
+_REFRESH = re.compile(r"""\s*[\d.]+\s*[;,]\s*(?:url\s*=\s*)?["']?([^"']*)""", re.IGNORECASE)
+_FEEDS = ("application/rss+xml", "application/atom+xml")
+_LAZY, _LARGE, _SET = 1, 3, 2
+_WHOLE = frozenset({"body", "html"})
+
+
+@dataclass(slots=True)
+class _Around:
+    """What stands around a picture."""
+
+    link: LexborNode | None = None
+    figure: LexborNode | None = None
+    picture: LexborNode | None = None
+
+
+@dataclass(slots=True)
+class _Versions:
+    """The versions of one picture so far: rank, candidate and rule of each."""
+
+    found: list[tuple[float, Candidate, str]] = field(default_factory=list)
+    lazy: bool = False
+
+
+def read(text: str, page: str, charset: str, finds: Finds) -> None:
+    """Put everything that a page holds into `finds`."""
+    text, cut = _without_depths(text)
+    if cut:
+        finds.cut("nested", page)
+    tree = LexborHTMLParser(text)
+    base = tree.css_first("base[href]")
+    addresses = Addresses(page, (base.attributes.get("href") or "") if base is not None else "", charset)
+    _Reader(tree, addresses, finds).read()
+
+
+def base_of(text: str, page: str) -> str:
+    """The address that references of a page are relative to."""
+    base = LexborHTMLParser(text).css_first("base[href]")
+    return str(Addresses(page, (base.attributes.get("href") or "") if base is not None else "").base)
+
+
+class _Reader:
+    def __init__(self, tree: LexborHTMLParser, addresses: Addresses, finds: Finds) -> None:
+        self._tree = tree
+        self._addresses = addresses
+        self._finds = finds
+        self._settings = finds.settings
+        self._sources: dict[int, list[tuple[float, Candidate, str]]] = {}
+        self._captions: dict[int, str] = {}
+        self._large: dict[int, str] = {}
+        self._seen = -1
+        self._inside: set[int] | None = None
+
+    def read(self) -> None:
+        if self._settings.selector:
+            self._inside = {
+                node.mem_id
+                for part in self._tree.css(self._settings.selector)
+                for node in (part, *part.css(_SELECTOR))
+            }  # fmt: skip
+        for node in self._tree.css(_SELECTOR):
+            number = node.mem_id
+            if number == self._seen:  # it is selected once for each reason
+                continue
+            self._seen = number
+            tag, attributes = node.tag, node.attributes
+            wanted = self._inside is None or number in self._inside
+            if tag == "a" or tag == "area":
+                self._anchor(node, attributes, wanted)
+            elif tag == "meta":
+                self._meta(attributes)
+            elif tag == "link":
+                self._link(attributes)
+            elif tag in ("iframe", "frame"):
+                self._page(attributes.get("src"), f"{tag} src", "frame")
+            if wanted:
+                self._pictures(node, tag or "", attributes)
+
+    # Pictures.
+
+    def _pictures(self, node: LexborNode, tag: str, attributes: Attributes) -> None:
+        if tag == "script":
+            if "ld+json" in (attributes.get("type") or "").lower():
+                self._linked_data(node.text())
+            return
+        if tag == "style":
+            self._css(node.text(), "style")
+            return
+        versions = _Versions()
+        for rule, value in found_in(tag, attributes):
+            self._apply(rule, value, attributes, versions)
+        if tag == "source":
+            self._source(node, attributes, versions)
+        elif tag == "img":
+            self._img(node, attributes, versions)
+        elif versions.found:
+            self._take(versions, attributes.get("alt") or "", attributes.get("title") or "")
+
+    def _apply(self, rule: Rule, value: str, attributes: Attributes, versions: _Versions) -> None:
+        if rule.how is How.CSS:
+            self._css(value, "style attribute")
+        elif rule.how is How.SET:
+            versions.lazy |= rule.lazy
+            versions.found += [(rule.rank, candidate, rule.name) for candidate in parse(value)]
+        elif value[:1] in "[{" or (rule.rank and "<" in value):
+            return  # settings of a script
+        elif rule.rank == _LAZY and rule.tag == "" and "url(" in value:
+            self._css(value, rule.name)
+        else:
+            versions.lazy |= rule.lazy
+            width = attributes.get("width") if rule.rank == 0 and self._settings.width else None
+            told = int(width) if width and width.isdecimal() and rule.tag == "img" else None
+            versions.found.append((rule.rank, Candidate(value, told or None), rule.name))
+
+    def _source(self, node: LexborNode, attributes: Attributes, versions: _Versions) -> None:
+        """A choice of a `picture`: what a browser would take first is best, what it would not take is the last."""
+        parent = node.parent
+        if parent is None or parent.tag != "picture" or not versions.found:
+            return
+        if (attributes.get("type") or "").partition(";")[0].strip().lower() not in _TYPES:
+            return
+        earlier = self._sources.setdefault(parent.mem_id, [])
+        shown = media.holds(attributes.get("media") or "")
+        first = not any(rank > _SET for rank, _, _ in earlier)
+        rank = _SET + 0.5 if shown and first else _SET - 0.5 if shown else -1.0
+        earlier += [(rank, candidate, f"picture {name}") for _, candidate, name in versions.found]
+
+    def _img(self, node: LexborNode, attributes: Attributes, versions: _Versions) -> None:
+        around = _around(node)
+        if around.picture is not None:
+            versions.found += self._sources.get(around.picture.mem_id, ())
+        link_text = ""
+        if around.link is not None:
+            large = self._large.get(around.link.mem_id)
+            if large is not None and not self._settings.thumbnails:
+                self._finds.drop(large)
+                versions.found.append((_LARGE, Candidate(large), "a href"))
+            link_text = around.link.text(separator=" ") or around.link.attributes.get("title") or ""
+        caption = self._caption(around.figure) if around.figure is not None else ""
+        self._take(versions, attributes.get("alt") or "", attributes.get("title") or "", caption, link_text)
+
+    def _take(self, versions: _Versions, alt: str, title: str, figcaption: str = "", link: str = "") -> None:
+        """Hand over the versions of one picture, best first."""
+        ordered: list[Version] = []
+        seen: set[str] = set()
+        for rank, candidate, name in self._ordered(versions.found):
+            url = candidate.url
+            if url[:5].lower() == "data:":
+                ordered.append(Version(url.strip(), name, placeholder=len(versions.found) > 1))
+                continue
+            address = self._addresses.of(url)
+            if address is None:
+                if url.strip():
+                    self._finds.pass_over(url[:200], name, "no_address", "is no address of http or https")
+            elif address not in seen:
+                seen.add(address)
+                ordered.append(Version(address, name, placeholder=versions.lazy and rank == 0))
+        if ordered:
+            self._finds.picture(ordered, _words(alt), _words(title), _words(figcaption), _words(link))
+
+    def _ordered(self, found: list[tuple[float, Candidate, str]]) -> Sequence[tuple[float, Candidate, str]]:
+        if len(found) < 2:
+            return found
+        width = self._settings.width
+        large = _LARGE if not (width and any(one.width for rank, one, _ in found if rank >= _SET)) else _SET - 0.25
+        ordered = []
+        for rank in sorted({rank for rank, _, _ in found}, key=lambda one: -(large if one == _LARGE else one)):
+            group = {candidate: name for its, candidate, name in found if its == rank}
+            densities = rank == _SET and not any(one.width for one in group)
+            if densities:  # `src` is the version for one pixel a pixel
+                group |= {Candidate(one.url, None, 1.0): name for its, one, name in found if its == 0 and not one.width}
+            ordered += [(rank, candidate, group[candidate]) for candidate in best_first(list(group), width)]
+        return ordered
+
+    def _css(self, text: str, name: str) -> None:
+        if "(" in text:
+            for reference in css.pictures(text):
+                self._take(_Versions([(0, Candidate(reference), name)]), "", "")
+
+    def _linked_data(self, text: str) -> None:
+        for url, others, caption in linked_data.pictures(text):
+            found = [(0.0, Candidate(one), "script ld+json") for one in (url, *others)]
+            self._take(_Versions(found), "", "", caption)
+
+    def _caption(self, figure: LexborNode) -> str:
+        number = figure.mem_id
+        if number not in self._captions:
+            caption = figure.css_first("figcaption")
+            self._captions[number] = caption.text(separator=" ") if caption is not None else ""
+        return self._captions[number]
+
+    # Links.
+
+    def _anchor(self, node: LexborNode, attributes: Attributes, wanted: bool) -> None:
+        href = attributes.get("href")
+        address = self._addresses.of(href) if href else None
+        if address is None:
+            if wanted and href and href[:11].lower() == "data:image/":
+                self._finds.picture([Version(href, "a href")], "", _words(attributes.get("title") or ""), "", "")
+            return
+        if picture_format(address):
+            if wanted:
+                self._large[node.mem_id] = address
+                link = _words(node.text(separator=" "))
+                self._finds.picture([Version(address, "a href")], "", _words(attributes.get("title") or ""), "", link)
+            return
+        self._finds.link(address, "a href", nofollow="nofollow" in (attributes.get("rel") or "").lower().split())
+
+    def _meta(self, attributes: Attributes) -> None:
+        content = attributes.get("content") or ""
+        if (attributes.get("http-equiv") or "").lower() == "refresh":
+            found = _REFRESH.match(content)
+            if found is not None:
+                self._page(found[1], "meta refresh", "page")
+            return
+        name = (attributes.get("name") or "").lower()
+        if name in ("robots", self._finds.agent):
+            self._finds.directives.update(one.strip() for one in content.lower().split(","))
+        elif name == "tdm-reservation" and content.strip() == "1":
+            self._finds.directives.add("tdm-reservation")
+
+    def _link(self, attributes: Attributes) -> None:
+        relations = (attributes.get("rel") or "").lower().split()
+        href = attributes.get("href")
+        if "canonical" in relations:
+            self._finds.canonical = self._addresses.of(href or "")
+        elif "stylesheet" in relations and self._settings.stylesheets:
+            self._page(href, "link stylesheet", "stylesheet")
+        elif "next" in relations or "prev" in relations:
+            self._page(href, "link next|prev", "page")
+        elif "alternate" in relations and (attributes.get("type") or "").lower() in _FEEDS:
+            self._page(href, "link alternate", "page")
+
+    def _page(self, reference: str | None, name: str, kind: Kind) -> None:
+        address = self._addresses.of(reference) if reference else None
+        if address is not None:
+            self._finds.link(address, name, kind)
+
+
+def _around(node: LexborNode) -> _Around:
+    around, above = _Around(), node.parent
+    for _ in range(_ABOVE):
+        if above is None:
+            break
+        tag = above.tag
+        if tag == "a" and around.link is None:
+            around.link = above
+        elif tag == "figure":
+            around.figure = above
+            break
+        elif tag == "picture" and around.picture is None:
+            around.picture = above
+        elif tag in _WHOLE:
+            break
+        above = above.parent
+    return around
+
+
+def _words(text: str) -> str:
+    """A text of a page in one line."""
+    if not text:
+        return ""
+    line = " ".join(text[: 4 * _LONGEST].split())[:_LONGEST]
+    return line if line.isascii() else line.encode("utf-8", "replace").decode()
+
+
+def _without_depths(text: str) -> tuple[str, bool]:
+    """The text up to where its elements are nested too deeply, and whether that is not all of it."""
+    if text.count("<") - 2 * text.count("</") < _UNCLOSED:
+        return text, False
+    depth = 0
+    for found in _tags(text):
+        depth += -1 if found[1] else 1
+        if depth > DEEPEST:
+            return text[: found.start()], True
+        depth = max(depth, 0)
+    return text, False
+
+
+def _tags(text: str) -> Iterator[re.Match[str]]:
+    for found in _TAG.finditer(text):
+        if found[2].lower() not in _NEVER_OPEN and not (not found[1] and found[2][:1] == "!"):
+            yield found

@@ -1,0 +1,158 @@
+"""Where pictures stand in a page: one table, a line for each rule. A rule is named after the tag and the attribute it reads.
+
+All that is found in one element are versions of one picture, but what a style sheet names. `rank` says which is better, before
+widths and densities are compared: 3 a large version, 2 a set of versions, 1 what a script would load later, 0 the plain one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+Attributes = Mapping[str, str | None]
+
+
+class How(Enum):
+    """How the value of an attribute is read."""
+
+    URL = "an address"
+    SET = "a srcset"
+    CSS = "declarations of CSS"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One place where a picture may stand. `name` is what people are told.
+
+    Attributes:
+        tag: empty for any.
+        only: values of other attributes, in lower case, one of whose words has to be there; by name.
+        lazy: a script puts it in the place of what stands there until then.
+    """
+
+    tag: str
+    attribute: str
+    how: How = How.URL
+    rank: int = 0
+    only: tuple[str, frozenset[str]] | None = None
+    lazy: bool = False
+
+    @property
+    def name(self) -> str:
+        if self.only is not None and self.tag in ("meta", "link"):
+            return f"{self.tag} {'|'.join(sorted(self.only[1]))}"
+        return f"{self.tag} {self.attribute}".strip()
+
+    def holds(self, attributes: Attributes) -> bool:
+        """Whether the other attributes of the element are as they must be."""
+        if self.only is None:
+            return True
+        return not self.only[1].isdisjoint((attributes.get(self.only[0]) or "").lower().split())
+
+
+def _only(name: str, *values: str) -> tuple[str, frozenset[str]]:
+    return name, frozenset(values)
+
+
+RULES: tuple[Rule, ...] = (
+    # A picture, and what a browser would take of it
+    Rule("img", "src"),
+    Rule("img", "srcset", How.SET, 2),
+    Rule("source", "srcset", How.SET, 2),
+    Rule("input", "src", only=_only("type", "image")),
+    Rule("video", "poster"),
+    Rule("image", "href"),
+    Rule("image", "xlink:href"),
+    Rule("feimage", "href"),
+    Rule("feimage", "xlink:href"),
+    Rule("body", "background"),
+    Rule("table", "background"),
+    Rule("td", "background"),
+    Rule("th", "background"),
+    Rule("object", "data", only=_only("type", *(f"image/{kind}" for kind in ("jpeg", "png", "gif", "webp", "avif", "svg+xml")))),
+    Rule("embed", "src", only=_only("type", *(f"image/{kind}" for kind in ("jpeg", "png", "gif", "webp", "avif", "svg+xml")))),
+    Rule("", "style", How.CSS),
+    # What a script loads when it is scrolled to
+    *(
+        Rule("img", name, rank=1, lazy=True)
+        for name in (
+            "data-src", "data-original", "data-lazy-src", "data-lazy", "data-lazyload", "data-lazy-load", "data-lazy-original",
+            "data-lazy-img", "data-original-src", "data-img-src", "data-img", "data-image", "data-image-src", "data-echo",
+            "data-defer-src", "data-cfsrc", "data-actualsrc", "data-url", "data-src-retina", "data-delayed-url", "data-ll-src",
+            "data-normal", "data-flickity-lazyload", "data-unveil", "data-deferred", "data-pagespeed-lazy-src", "data-source",
+        )
+    ),
+    *(
+        Rule("img", name, How.SET, 2, lazy=True)
+        for name in ("data-srcset", "data-lazy-srcset", "data-original-set", "data-original-srcset", "data-ll-srcset",
+                     "data-bgset")
+    ),
+    *(Rule("source", name, How.SET, 2, lazy=True) for name in ("data-srcset", "data-lazy-srcset", "data-original-set")),
+    Rule("video", "data-poster", rank=1, lazy=True),
+    *(
+        Rule("", name, rank=1)
+        for name in ("data-bg", "data-background", "data-background-image", "data-bg-src", "data-lazy-bg", "data-bg-image",
+                     "data-lazy-background", "data-original-bg")
+    ),
+    # The large one behind a small one
+    *(
+        Rule("img", name, rank=3)
+        for name in (
+            "data-orig-file", "data-zoom-image", "data-zoom-src", "data-zoom", "data-full", "data-full-src", "data-fullsrc",
+            "data-large-file", "data-large_image", "data-large", "data-large-src", "data-high-res", "data-highres",
+            "data-hi-res-src", "data-pin-media", "data-retina", "data-2x", "data-at2x",
+        )
+    ),
+    # What a page says that it is about
+    Rule("meta", "content", only=_only("property", "og:image", "og:image:url")),
+    Rule("meta", "content", only=_only("property", "og:image:secure_url")),
+    Rule("meta", "content", only=_only("name", "og:image", "og:image:url")),
+    Rule("meta", "content", only=_only("name", "twitter:image", "twitter:image:src")),
+    Rule("meta", "content", only=_only("property", "twitter:image", "twitter:image:src")),
+    Rule("meta", "content", only=_only("itemprop", "image", "thumbnailurl", "contenturl")),
+    Rule("meta", "content", only=_only("name", "thumbnail", "msapplication-tileimage")),
+    Rule("link", "href", only=_only("rel", "icon", "apple-touch-icon", "apple-touch-icon-precomposed", "mask-icon")),
+    Rule("link", "href", only=_only("rel", "image_src")),
+    Rule("link", "href", only=_only("itemprop", "image", "thumbnailurl", "contenturl")),
+    Rule("link", "imagesrcset", How.SET, 2, only=_only("as", "image")),
+    Rule("link", "href", only=_only("as", "image")),
+)  # fmt: skip
+
+
+def _by_place() -> dict[str, dict[str, list[Rule]]]:
+    found: dict[str, dict[str, list[Rule]]] = {}
+    for rule in RULES:
+        found.setdefault(rule.tag, {}).setdefault(rule.attribute, []).append(rule)
+    return found
+
+
+BY_PLACE: Mapping[str, Mapping[str, list[Rule]]] = _by_place()
+"""The rules by tag and attribute."""
+ANYWHERE: Mapping[str, list[Rule]] = BY_PLACE[""]
+
+OTHERS = ("a[href]", "area[href]", "base", "iframe", "frame", "script[type]", "style", "meta", "link")
+"""Elements that are looked at besides those of the table."""
+
+
+def selector() -> str:
+    """One CSS selector for all elements that are looked at."""
+    tags = sorted(tag for tag in BY_PLACE if tag and tag not in ("meta", "link"))
+    anywhere = sorted(f"[{name}]" if name != "style" else '[style*="("]' for name in ANYWHERE)
+    return ",".join([*OTHERS, *tags, *anywhere])
+
+
+def found_in(tag: str, attributes: Attributes) -> list[tuple[Rule, str]]:
+    """The rules that an element fulfils, with the values they read."""
+    own, found = BY_PLACE.get(tag), []
+    for name, value in attributes.items():
+        if value:
+            for rules in (own.get(name) if own else None), ANYWHERE.get(name):
+                if rules:
+                    found += [(rule, value) for rule in rules if rule.only is None or rule.holds(attributes)]
+    return found
+
+
+def names() -> list[str]:
+    """The names of all rules, for documents."""
+    return sorted({rule.name for rule in RULES})

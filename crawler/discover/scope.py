@@ -1,0 +1,215 @@
+"""Which links are followed, and which pictures taken: how far away they may be, what they must look like, and what is a trap."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from hashlib import blake2b
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import SplitResult, urlsplit
+
+from yarl import URL
+
+from crawler import urls
+from crawler.discover_settings import DEEPEST_PATH, LONGEST_PAGE_URL, MOST_REPEATS, DiscoverSettings, Scope
+
+if TYPE_CHECKING:
+    from publicsuffixlist import PublicSuffixList
+
+_NO_PAGE = re.compile(
+    r"\.(?:7z|aac|apk|avi|bin|bz2|css|csv|deb|dmg|docx?|eot|epub|exe|flac|flv|gz|ics|img|iso|jar|js|json|m4[av]|mid|mkv|mobi|mov|"
+    r"mp[34]|mpe?g|msi|og[agv]|otf|pdf|pkg|pptx?|ps|rar|rpm|rtf|swf|tar|tgz|torrent|ttf|txt|wasm|wav|web[am]|wmv|woff2?|xlsx?|"
+    r"xpi|xz|zip|zst)$", re.IGNORECASE
+)  # fmt: skip
+_PICTURE = re.compile(  # File:Name.jpg is the page about a picture
+    r"[^?#]*/[^/?#:]*\.(jpe?g|jpe|jfif|a?png|gif|webp|avif|bmp|tiff?|hei[cf]|jxl|jp2|svgz?|ico)(?:[?#]|$)",
+    re.IGNORECASE,
+)
+_FORMATS = {"jpg": "jpeg", "jpe": "jpeg", "jfif": "jpeg", "apng": "png", "tif": "tiff", "heic": "heif", "svgz": "svg"}
+_KNOWN_FORMATS = frozenset({"svg", "ico", "jxl", "jp2", "heif", "bmp", "tiff", "avif", "webp", "gif", "png", "jpeg"})
+_SESSION_IN_PATH = re.compile(r";(?:jsessionid|phpsessid|sid)=[^/?#]*", re.IGNORECASE)
+_SESSION = re.compile(
+    r"(?:^|(?<=&))(?:jsessionid|phpsessid|aspsessionid\w*|sessionid|session_id|sid|oscsid|zenid|cfid|cftoken|utm_\w+|gclid|"
+    r"fbclid|msclkid|mc_[ce]id|_ga|igshid)=[^&]*(?:&|$)", re.IGNORECASE
+)  # fmt: skip
+_NUMBER = re.compile(r"\d+")
+_HASH = re.compile(r"\b[0-9a-f]{8,}(?:-[0-9a-f]{4,})*\b", re.IGNORECASE)
+
+
+class Verdict(NamedTuple):
+    """What is known of a link. `why` it is not followed: empty if it is, "-" if that need not be told."""
+
+    why: str
+    address: int = 0
+    pattern: int = 0
+    host: str = ""
+
+
+class Rules:
+    """The choice of links and pictures under some settings, from some page given.
+
+    Args:
+        roots: the page given, and where that led.
+    """
+
+    def __init__(self, settings: DiscoverSettings, roots: tuple[str, ...]) -> None:
+        self._settings = settings
+        self._pages = _Within(settings.scope, roots)
+        self._pictures = _Within(settings.images_scope, roots)
+        self._include = tuple(map(re.compile, settings.include))
+        self._exclude = tuple(map(re.compile, settings.exclude))
+        self._include_images = tuple(map(re.compile, settings.include_images))
+        self._exclude_images = tuple(map(re.compile, settings.exclude_images))
+        self._judged: dict[str, Verdict] = {}
+
+    def link(self, url: str) -> Verdict:
+        """Whether a link is followed. The same links stand on every page of a site, so what is known is kept."""
+        found = self._judged.get(url)
+        if found is None:
+            if len(self._judged) >= _MOST_JUDGED:
+                self._judged.clear()
+            found = self._judged[url] = self._judge(url)
+        return found
+
+    def picture(self, url: str) -> str:
+        """Why a picture is not taken; empty if it is."""
+        if self._settings.images_scope != "any" and not self._pictures.holds(urlsplit(url)):
+            return "images_scope"
+        if self._include_images and not any(one.search(url) for one in self._include_images):
+            return "include_images"
+        return "exclude_images" if any(one.search(url) for one in self._exclude_images) else ""
+
+    def _judge(self, url: str) -> Verdict:
+        parts = urlsplit(url)
+        if _NO_PAGE.search(parts.path):
+            return Verdict("no_page")
+        if not self._pages.holds(parts):
+            return Verdict("scope")
+        if self._include and not any(one.search(url) for one in self._include):
+            return Verdict("include")
+        if any(one.search(url) for one in self._exclude):
+            return Verdict("exclude")
+        trap = trap_of(url, parts.path)
+        return Verdict(trap) if trap else identity(url)
+
+
+_MOST_JUDGED = 20_000
+
+
+@lru_cache(maxsize=64)
+def rules_of(settings: DiscoverSettings, roots: tuple[str, ...]) -> Rules:
+    """The rules of a page given: the same for all that is reached from it."""
+    return Rules(settings, roots)
+
+
+def trap_of(url: str, path: str) -> str:
+    """The kind of trap that an address looks like, empty if it looks like none."""
+    if len(url) > LONGEST_PAGE_URL:
+        return "long_address"
+    segments = [one for one in path.split("/") if one]
+    if len(segments) > DEEPEST_PATH:
+        return "deep_path"
+    if len(segments) > MOST_REPEATS and max(map(segments.count, set(segments))) > MOST_REPEATS:
+        return "repeated_segments"
+    return ""
+
+
+def identity(url: str) -> Verdict:
+    """What tells a page apart: sessions and campaigns in its address do not count."""
+    plain = without_session(url)
+    parsed = urls.parse(plain)
+    host = urls.host_key(parsed)
+    return Verdict("", urls.fingerprint(plain) or 0, _number(pattern_of(host, parsed)), host)
+
+
+def without_session(url: str) -> str:
+    """The address without what only tells a visitor apart, or where he came from."""
+    path, mark, query = url.partition("?")
+    if ";" in path:
+        path = _SESSION_IN_PATH.sub("", path)
+    if mark and (kept := _SESSION.sub("", query).rstrip("&")) != query:
+        return f"{path}?{kept}" if kept else path
+    return path + mark + query
+
+
+def pattern_of(host: str, url: URL) -> str:
+    """What the addresses of a calendar, of the pages of a list or of a search with filters have in common."""
+    return f"{host}{_NUMBER.sub('0', _HASH.sub('h', url.raw_path))}{'?' if url.raw_query_string else ''}"
+
+
+def _number(text: str) -> int:
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big", signed=True)
+
+
+def picture_format(url: str) -> str:
+    """The format that the name in an address speaks of, empty if it does not end like that of a picture."""
+    found = _PICTURE.match(url)
+    if found is None:
+        return ""
+    ending = found[1].lower()
+    return _FORMATS.get(ending, ending)
+
+
+def is_refused_format(name: str, formats: Sequence[str]) -> bool:
+    """True for a format that can be told from a name and is not taken."""
+    return name in _KNOWN_FORMATS and name not in formats
+
+
+class _Within:
+    """What is near the page given."""
+
+    def __init__(self, scope: Scope, roots: tuple[str, ...]) -> None:
+        self._scope = scope
+        self._roots = [(*_place(urlsplit(root)), urlsplit(root).path) for root in roots]
+        self._known: dict[str, bool] = {}
+
+    def holds(self, parts: SplitResult) -> bool:
+        scope = self._scope
+        if scope == "any":
+            return True
+        if scope in ("host", "domain"):
+            known = self._known.get(parts.netloc)
+            if known is None:
+                known = self._known[parts.netloc] = self._near(parts)
+            return known
+        place = _place(parts)
+        for *root, path in self._roots:
+            if place == tuple(root):
+                here = parts.path or "/"
+                if here == (path or "/") or (scope == "path" and here.startswith(f"{path.rpartition('/')[0]}/")):
+                    return True
+        return False
+
+    def _near(self, parts: SplitResult) -> bool:
+        if len(self._known) > _MOST_JUDGED:
+            self._known.clear()
+        if self._scope == "host":
+            return _place(parts) in {(host, port) for host, port, _ in self._roots}
+        own = domain_of(parts.hostname or "")
+        return own in {domain_of(host) for host, _, _ in self._roots}
+
+
+def _place(parts: SplitResult) -> tuple[str, int | None]:
+    """Host and port; http and https are one place."""
+    port = parts.port
+    return (parts.hostname or "").removesuffix("."), None if port in (80, 443) else port
+
+
+@lru_cache(maxsize=4096)
+def domain_of(host: str) -> str:
+    """The registrable domain of a host by the public suffix list, which comes with its package; the host itself if it has none.
+
+    >>> domain_of("img.shop.example.co.uk")
+    'example.co.uk'
+    """
+    if ":" in host or host.rpartition(".")[2].isdecimal():  # an IP address
+        return host
+    return _suffixes().privatesuffix(host) or host
+
+
+@lru_cache(maxsize=1)
+def _suffixes() -> PublicSuffixList:
+    from publicsuffixlist import PublicSuffixList
+
+    return PublicSuffixList()
