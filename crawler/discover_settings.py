@@ -109,8 +109,8 @@ class DiscoverSettings:
             raise SettingsError("srcset", f"{self.srcset!r} given, must be best, all, or a width in pixels")
         if self.since:
             self._check_since()
-        if not isinstance(self.selector, str):
-            raise SettingsError("selector", f"{self.selector!r} given, must be a CSS selector")
+        if self.selector != "":
+            check_selector(self.selector)
         check_function(self, "extractor")
 
     def _check_since(self) -> None:
@@ -138,6 +138,17 @@ class DiscoverSettings:
     def earliest(self) -> datetime | None:
         """When `since` begins, in UTC."""
         return datetime.fromisoformat(self.since).replace(tzinfo=UTC) if self.since else None
+
+
+def check_selector(given: Any) -> None:
+    """A CSS selector that the parser of pages understands."""
+    from selectolax.lexbor import LexborHTMLParser
+
+    try:
+        LexborHTMLParser("<p>").css(given)
+    except Exception as error:  # one kind for each mistake
+        words = " ".join(str(error).split())
+        raise SettingsError("selector", f"{given!r} given, must be a CSS selector: {words}") from None
 
 
 def check_pattern(name: str, given: Any) -> None:

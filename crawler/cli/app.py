@@ -26,7 +26,7 @@ from crawler.cli.flags import (
     plain,
 )
 from crawler.errors import CrawlerError, InputMissing, NotARun, SettingsChanged, SettingsError
-from crawler.settings import RETRY_CHOICES, VERSION, ReportSettings, StateSettings
+from crawler.settings import RETRY_CHOICES, VERSION, ReportSettings, Settings, StateSettings
 
 _STDIN = "<standard input>"  # what a lone "-" is called while flags are parsed, where it would look like a flag
 _USAGE_ERRORS = (SettingsError, InputMissing, SettingsChanged, NotARun)
@@ -175,6 +175,54 @@ def bench(
 
 
 @app.command
+def find(
+    url: str,
+    /,
+    *,
+    fetch: Annotated[FetchFlags, Parameter(name="*", group="Fetch")] = FetchFlags(),
+    discover: Annotated[DiscoverFlags, Parameter(name="*", group="Discover")] = DiscoverFlags(),
+    json: Annotated[bool, Parameter(group="Command", negative="")] = False,
+) -> int:
+    """List what would be fetched from a page, and which rule found it, without fetching a picture.
+
+    Parameters
+    ----------
+    url
+        Address of a page, a sitemap or a feed.
+    json
+        Print a JSON list with an object for each page: pictures with their other versions and texts, links, what was
+        passed over and why.
+    """
+    from crawler.cli.find import looking, show_found
+
+    return show_found(looking(_of_one(url, FrontierFlags(), fetch, discover)), as_json=json)
+
+
+@app.command
+def urls(
+    url: str,
+    /,
+    *,
+    frontier: Annotated[FrontierFlags, Parameter(name="*", group="Frontier")] = FrontierFlags(),
+    fetch: Annotated[FetchFlags, Parameter(name="*", group="Fetch")] = FetchFlags(),
+    discover: Annotated[DiscoverFlags, Parameter(name="*", group="Discover")] = DiscoverFlags(),
+    format: Annotated[Literal["txt", "jsonl"], Parameter(group="Command")] = "txt",
+) -> int:
+    """Write the addresses of the pictures of a page or a site, as they are found: `urls URL --follow > urls.txt`.
+
+    Parameters
+    ----------
+    url
+        Address of a page, a sitemap or a feed.
+    format
+        txt writes addresses only; jsonl also the page, the texts, the rule and the other versions.
+    """
+    from crawler.cli.find import looking, print_urls
+
+    return print_urls(looking(_of_one(url, frontier, fetch, discover)), form=format)
+
+
+@app.command
 def status(folder: str, /, *, json: Annotated[bool, Parameter(negative="")] = False) -> int:
     """Show a run from its journal: counts, reasons, worst hosts, rate over time. Also while it runs.
 
@@ -236,6 +284,17 @@ def verify(
     from crawler.cli.inspect import verify_folder
 
     return verify_folder(folder, repair=repair, as_json=json)
+
+
+def _of_one(url: str, frontier: FrontierFlags, fetch: FetchFlags, discover: DiscoverFlags) -> Settings:
+    """The settings of a look at one address."""
+    return plain(
+        input=InputFlags(sources=(url,)),
+        frontier=frontier,
+        fetch=fetch,
+        discover=discover,
+        store=StoreFlags(format="none"),
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

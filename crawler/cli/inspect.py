@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from crawler.errors import SettingsError
+from crawler.found import CUTS
 from crawler.model import Reason
 from crawler.report.rates import clock_face
 from crawler.report.summary import visible
@@ -101,6 +102,12 @@ def _print_status(status: Status, console: Console) -> None:
     table.add_row(
         "time", clock_face(seconds), f"{(status.stored + status.missed) / seconds:,.1f} targets/s" if seconds else ""
     )
+    if status.depths:
+        table.add_row("pages", f"{sum(one.pages for one in status.depths):,}", escape(_frontier(status)))
+    for cut in status.cuts:
+        table.add_row(
+            f"  {cut.why}", f"{cut.count:,}", escape(visible(f"{CUTS.get(cut.why, 'left out')}: {cut.example[:200]}"))
+        )
     if status.rates:
         table.add_row("rate", "", _bars([count for _, _, count in status.rates]))
     for host, missed, total in status.hosts:
@@ -111,6 +118,24 @@ def _print_status(status: Status, console: Console) -> None:
         )
     table.add_row("running", "", escape(status.running or "no"))
     console.print(table)
+    if status.depths:
+        console.print(_depths(status))
+
+
+def _frontier(status: Status) -> str:
+    waiting = sum(one.pages_waiting for one in status.depths)
+    return f"{waiting:,} known and not visited" if waiting else ""
+
+
+def _depths(status: Status) -> Table:
+    """Pages and pictures by their distance from what was given."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2))
+    for name in ("depth", "pages", "missed", "to visit", "pictures", "missed", "to fetch"):
+        table.add_column(name, justify="right")
+    for one in status.depths:
+        numbers = (one.depth, one.pages, one.pages_missed, one.pages_waiting, one.pictures, one.missed, one.waiting)
+        table.add_row(*(f"{number:,}" for number in numbers))
+    return table
 
 
 def _bars(counts: list[int]) -> str:

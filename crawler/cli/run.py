@@ -86,7 +86,7 @@ def run_to_end(settings: Settings, *, quiet: bool = False, json_summary: bool = 
     console = Console(stderr=True, quiet=quiet, emoji=False, width=None if sys.stderr.isatty() else _LOG_WIDTH)
     display = _display(console, settings, quiet)
     run = Crawler(settings, progress=display.show, progress_every=_TERMINAL_EVERY if console.is_terminal else None)
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
         received = runner.run(_session(run, display, console))
     summary = run.summary
     if not quiet:
@@ -151,7 +151,7 @@ def _display(console: Console, settings: Settings, quiet: bool) -> Display:
     return TerminalProgress(console)
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     try:
         import uvloop
     except ImportError:  # none for Windows

@@ -9,7 +9,7 @@ _COMMENT = re.compile(r"/\*.*?(?:\*/|$)", re.DOTALL)
 _FONT = re.compile(r"@font-face\s*\{[^}]*(?:\}|$)", re.IGNORECASE)
 _IMPORT = re.compile(r"""@import\s+(?:url\(\s*)?(?:"([^"\n]*)"|'([^'\n]*)'|([^"'()\s;]+))[^;]*;?""", re.IGNORECASE)
 _URL = re.compile(
-    r"""(?:url|src)\(\s*(?:"((?:[^"\\\n]|\\.)*)"|'((?:[^'\\\n]|\\.)*)'|((?:[^"'()\\\s]|\\.)+))\s*\)""",
+    r"""(?:url|src)\(\s*(?:"((?:[^"\\\n]|\\.)*)"|'((?:[^'\\\n]|\\.)*)'|((?:[^"'()\\\s]|\\[0-9a-fA-F]{1,6}\s?|\\.)+))\s*\)""",
     re.IGNORECASE | re.DOTALL,
 )
 _SET = re.compile(r"image-set\(((?:[^()]|\([^()]*\))*)\)", re.IGNORECASE)

@@ -31,6 +31,7 @@ _LONGEST = 1000
 _TYPES = frozenset({"", "image/jpeg", "image/jpg", "image/png", "image/apng", "image/gif", "image/webp", "image/avif",
                     "image/bmp", "image/tiff"})  # fmt: skip
 _REFRESH = re.compile(r"""\s*[\d.]+\s*[;,]\s*(?:url\s*=\s*)?["']?([^"']*)""", re.IGNORECASE)
+_HIDDEN_BASE = re.compile(r"<noscript(?:\s[^>]*)?>(?:(?!</noscript)[^<]|<(?!/noscript|base\s))*<base(?=\s)", re.IGNORECASE)
 _FEEDS = ("application/rss+xml", "application/atom+xml")
 _LAZY, _LARGE, _SET = 1, 3, 2
 _WHOLE = frozenset({"body", "html"})
@@ -58,16 +59,26 @@ def read(text: str, page: str, charset: str, finds: Finds) -> None:
     text, cut = _without_depths(text)
     if cut:
         finds.cut("nested", page)
-    tree = LexborHTMLParser(text)
-    base = tree.css_first("base[href]")
-    addresses = Addresses(page, (base.attributes.get("href") or "") if base is not None else "", charset)
-    _Reader(tree, addresses, finds).read()
+    tree = _parsed(text)
+    _Reader(tree, Addresses(page, _base(tree), charset), finds).read()
 
 
 def base_of(text: str, page: str) -> str:
     """The address that references of a page are relative to."""
-    base = LexborHTMLParser(text).css_first("base[href]")
-    return str(Addresses(page, (base.attributes.get("href") or "") if base is not None else "").base)
+    return str(Addresses(page, _base(_parsed(text))).base)
+
+
+def _base(tree: LexborHTMLParser) -> str:
+    """What the first `base` says (HTML 4.2.3)."""
+    node = tree.css_first("base[href]")
+    return (node.attributes.get("href") or "") if node is not None else ""
+
+
+def _parsed(text: str) -> LexborHTMLParser:
+    """A page as browsers with scripts have it, in which a `noscript` of the head is no place for a `base`."""
+    if "<noscript" in text and _HIDDEN_BASE.search(text):
+        text = _HIDDEN_BASE.sub(lambda found: found[0][:-5], text)
+    return LexborHTMLParser(text)
 
 
 class _Reader:
@@ -94,7 +105,7 @@ class _Reader:
             if number == self._seen:  # it is selected once for each reason
                 continue
             self._seen = number
-            tag, attributes = node.tag, node.attributes
+            tag, attributes = (node.tag or "").lower(), node.attributes
             wanted = self._inside is None or number in self._inside
             if tag == "a" or tag == "area":
                 self._anchor(node, attributes, wanted)
@@ -105,7 +116,7 @@ class _Reader:
             elif tag in ("iframe", "frame"):
                 self._page(attributes.get("src"), f"{tag} src", "frame")
             if wanted:
-                self._pictures(node, tag or "", attributes)
+                self._pictures(node, tag, attributes)
 
     # Pictures.
 
@@ -175,9 +186,9 @@ class _Reader:
         ordered: list[Version] = []
         seen: set[str] = set()
         for rank, candidate, name in self._ordered(versions.found):
-            url = candidate.url
+            url = candidate.url.strip()
             if url[:5].lower() == "data:":
-                ordered.append(Version(url.strip(), name, placeholder=len(versions.found) > 1))
+                ordered.append(Version(url, name, placeholder=len(versions.found) > 1))
                 continue
             address = self._addresses.of(url)
             if address is None:

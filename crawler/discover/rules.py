@@ -139,7 +139,7 @@ def selector() -> str:
     """One CSS selector for all elements that are looked at."""
     tags = sorted(tag for tag in BY_PLACE if tag and tag not in ("meta", "link"))
     anywhere = sorted(f"[{name}]" if name != "style" else '[style*="("]' for name in ANYWHERE)
-    return ",".join([*OTHERS, *tags, *anywhere])
+    return ",".join([*OTHERS, *("feImage" if tag == "feimage" else tag for tag in tags), *anywhere])
 
 
 def found_in(tag: str, attributes: Attributes) -> list[tuple[Rule, str]]:

@@ -128,8 +128,8 @@ def without_session(url: str) -> str:
     path, mark, query = url.partition("?")
     if ";" in path:
         path = _SESSION_IN_PATH.sub("", path)
-    if mark and (kept := _SESSION.sub("", query).rstrip("&")) != query:
-        return f"{path}?{kept}" if kept else path
+    if mark and (kept := _SESSION.sub("", query)) != query:
+        return f"{path}?{kept.rstrip('&')}".rstrip("?")
     return path + mark + query
 
 

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from crawler.errors import NotARun
-from crawler.model import Reason, Record, Settled
+from crawler.found import PAGES
+from crawler.model import PAGE, Reason, Record, Settled
+from crawler.state.findings import BASE
 from crawler.state.home import FILE, FOLDER, find_home
 from crawler.state.lock import holder
 from crawler.state.rows import RECORD_COLUMNS, SETTLED_COLUMNS, record_of, settled_of
@@ -30,6 +32,28 @@ class ReasonCount:
     count: int
     url: str
     detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """Pages and pictures so many links away from what was given. `waiting` are known and not done."""
+
+    depth: int
+    pages: int
+    pages_missed: int
+    pages_waiting: int
+    pictures: int
+    missed: int
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """What was found and left out on purpose."""
+
+    why: str
+    count: int
+    example: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +77,8 @@ class Status:
     reasons: list[ReasonCount]
     hosts: list[tuple[str, int, int]]
     rates: list[tuple[float, float, int]]
+    depths: list[Depth]
+    cuts: list[Cut]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,15 +135,20 @@ class RunReader:
                 reasons=reasons,
                 hosts=_worst_hosts(db) if reasons else [],
                 rates=_rates(db, first, last),
+                depths=_depths(db),
+                cuts=[Cut(*row) for row in db.execute("SELECT why, count, example FROM cuts ORDER BY count DESC, why")],
             )
 
     def misses(self, reason: str | None = None) -> Iterator[MissRow]:
         """Missed targets in order of their position, all or of one reason."""
         with self._reading() as db:
             rows = db.execute(
-                "SELECT id, url, reason, attempts, status, coalesce(detail, ''), coalesce(final_url, ''), "
-                "coalesce(origin, '') FROM targets WHERE reason IS NOT NULL AND (?1 IS NULL OR reason = ?1) ORDER BY id",
-                (reason,),
+                "SELECT id, url, reason, attempts, status, coalesce(detail, ''), coalesce(final_url, ''), coalesce(origin, '') "
+                "FROM targets WHERE reason IS NOT NULL AND reason != ?2 AND (?1 IS NULL OR reason = ?1) "
+                "UNION ALL "
+                "SELECT id + ?3, url, reason, attempts, status, coalesce(detail, ''), coalesce(final_url, ''), "
+                "coalesce(origin, '') FROM pages WHERE reason IS NOT NULL AND (?1 IS NULL OR reason = ?1) ORDER BY 1",
+                (reason, PAGE, PAGES),
             )
             for index, url, why, *rest in rows:
                 yield MissRow(index, url, why, _is_later(why), *rest)
@@ -151,15 +182,39 @@ class RunReader:
 def _reasons(db: sqlite3.Connection) -> list[ReasonCount]:
     # With a bare min(id) SQLite takes the other bare columns from that row: the first example of each reason.
     rows = db.execute(
-        "SELECT reason, count(*), min(id), url, coalesce(detail, '') FROM targets "
-        "WHERE reason IS NOT NULL GROUP BY reason ORDER BY 2 DESC, 1"
-    )
+        "SELECT reason, count(*), min(id), url, coalesce(detail, '') FROM ("
+        "SELECT id, url, reason, detail FROM targets WHERE reason IS NOT NULL AND reason != ?1 "
+        "UNION ALL SELECT id + ?2, url, reason, detail FROM pages WHERE reason IS NOT NULL) "
+        "GROUP BY reason ORDER BY 2 DESC, 1", (PAGE, PAGES),
+    )  # fmt: skip
     return [ReasonCount(reason, _is_later(reason), count, url, detail) for reason, count, _, url, detail in rows]
+
+
+def _depths(db: sqlite3.Connection) -> list[Depth]:
+    """Pages, and the pictures found in them, by their distance from what was given."""
+    base = db.execute("SELECT value FROM facts WHERE name = ?", (BASE,)).fetchone()
+    rows = db.execute(
+        "SELECT depth, count(*) FILTER (WHERE ended_at IS NOT NULL AND reason IS NULL), "
+        "count(*) FILTER (WHERE reason IS NOT NULL), count(*) FILTER (WHERE ended_at IS NULL) "
+        "FROM pages WHERE kind != 'alias' GROUP BY depth ORDER BY depth"
+    ).fetchall()
+    pictures = {
+        depth: counts
+        for depth, *counts in db.execute(
+            "SELECT pages.depth, count(*) FILTER (WHERE targets.id IS NOT NULL AND targets.reason IS NULL), "
+            "count(*) FILTER (WHERE targets.reason IS NOT NULL), count(*) FILTER (WHERE targets.id IS NULL) "
+            "FROM found JOIN pages ON pages.id = found.page LEFT JOIN targets ON targets.id = found.id - 1 + ? "
+            "GROUP BY pages.depth",
+            (base[0] if base else 0,),
+        )
+    }
+    return [Depth(depth, *counts, *pictures.get(depth, (0, 0, 0))) for depth, *counts in rows]
 
 
 def _worst_hosts(db: sqlite3.Connection) -> list[tuple[str, int, int]]:
     missed = db.execute(
-        f"SELECT {_HOST}, count(*) FROM targets WHERE reason IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {_MOST_HOSTS}"
+        f"SELECT {_HOST}, count(*) FROM targets WHERE reason IS NOT NULL AND reason != '{PAGE}' "
+        f"GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {_MOST_HOSTS}"
     ).fetchall()
     marks = ", ".join("?" * len(missed))
     total = dict(
