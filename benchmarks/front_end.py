@@ -21,6 +21,8 @@ from benchmarks import corpus, null_work, process_only, server
 from benchmarks.measure import Cost, measured
 from crawler import Settings, api, crawl
 from crawler.bench import measures
+from crawler.process.done import ReadPage
+from crawler.process.lane import Work
 from crawler.process.pool import WorkerPool
 from crawler.settings import ProcessSettings
 from crawler.stages import Stopwatch
@@ -29,7 +31,7 @@ from crawler.stages import Stopwatch
 class IdlePool(WorkerPool):
     """The pool of a run, with workers that do nothing."""
 
-    def __init__(self, settings: ProcessSettings, stopwatch: Stopwatch) -> None:
+    def __init__(self, settings: ProcessSettings, _: Work, stopwatch: Stopwatch, __: ReadPage) -> None:
         super().__init__(settings, null_work.work, stopwatch)
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from crawler.model import Sample
-from crawler.process.done import Done, Results
+from crawler.process.done import Done, Results, Told
 
 _DATA = bytes(30_000)
 
 
-def work(bodies: list[bytes], samples: list[Sample | None] | None = None) -> Results:
+def work(bodies: list[bytes], samples: list[Told] | None = None) -> Results:
     """As `crawler.process.worker.work`."""
     return [Done(_DATA, "jpeg", "jpg", 341, 256, 1024, 768, "jpeg", bytes(32), (0.0, 0.0, 0.0)) for _ in bodies]

@@ -27,6 +27,7 @@ from benchmarks import server
 from benchmarks.measure import measured
 from crawler import Settings, crawl
 from crawler.clock import SystemClock
+from crawler.found import Page, PageOrder
 from crawler.frontier.backoff import Backoff
 from crawler.frontier.host import Rules
 from crawler.frontier.hosts import WINDOW, HostFrontier
@@ -106,6 +107,9 @@ class NullProcessor:
 
     async def process(self, fetched: Fetched) -> Picture | Miss:
         return Picture(fetched, fetched.body, "jpeg", "jpg", 8, 8, 8, 8, "jpeg", b"\0" * 32)
+
+    async def read(self, fetched: Fetched, order: PageOrder) -> Page | Miss:
+        raise NotImplementedError("there are no pages here")
 
 
 class NamingStore(NullStore):

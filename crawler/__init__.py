@@ -13,9 +13,9 @@
 #   settings store_settings picture_settings  what a run can be told
 #   progress                         how a run is going, and how it ended
 #   page_kind dimensions signatures  what the first bytes of a file say
-#   model urls batcher seen fitting  values, addresses, a thread that works in batches, what came before, types of columns
+#   model batcher seen fitting       values, a thread that works in batches, what came before, types of columns
 #   found discover_settings          what is found in a page, and what is looked for
-#   checks extras functions          what values must be, what may be installed, functions of the user's own
+#   checks extras urls functions     what values must be, what may be installed, addresses, functions of the user's own
 #   errors clock children disk       the error tree, time, processes of our own, what a file system refuses
 
 from __future__ import annotations

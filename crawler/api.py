@@ -21,12 +21,13 @@ from crawler.errors import CrawlerError, InputError, SettingsError, StoreStopped
 from crawler.fetch.budget import ByteBudget
 from crawler.fetch.client import Client
 from crawler.fetch.robots import product
+from crawler.found import PageOrder
 from crawler.frontier.backoff import Backoff
 from crawler.frontier.host import Rules
 from crawler.frontier.hosts import HostFrontier
 from crawler.inputs.mailbox import Mailbox
 from crawler.inputs.targets import Targets
-from crawler.model import Outcome
+from crawler.model import Fetched, Miss, Outcome, Target
 from crawler.outputs import check_output, open_output
 from crawler.pipeline import Deliver, Pipeline
 from crawler.ports import Frontier, Source
@@ -142,6 +143,16 @@ class Crawler:
         if discover.explicit or self._source.by_hand:
             ahead = 2 * self.settings.frontier.concurrency
             self._findings = await self._journal.findings(discover, discover.explicit, ahead)
+            if discover.extractor:
+                await self._find_extractor()
+
+    async def _find_extractor(self) -> None:
+        """Let a worker find the user's function, or fail: before anything is fetched."""
+        url = "http://localhost/robots.txt"
+        order = PageOrder(url, "", "robots", 0, (url,), (), "", (), self.settings.discover)
+        found = await self._pool.read(Fetched(Target(0, ""), b"", "", 0, "", 0.0, 0.0), order)
+        if isinstance(found, Miss):
+            raise SettingsError("extractor", found.detail)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

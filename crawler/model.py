@@ -267,6 +267,12 @@ class Visit:
         self.url, self.redirects, self.spent, self.jar = self.address, 0, 0.0, None
 
     @property
+    def has_other_version(self) -> bool:
+        """There is another version of its picture, which has not been tried yet."""
+        found = self.target.found
+        return found is not None and self.version < len(found.fallbacks)
+
+    @property
     def address(self) -> str:
         """Where this version of the target is asked for."""
         found = self.target.found

@@ -261,6 +261,8 @@ class Pipeline:
         try:
             answer = await self._fetch(visit)
             if isinstance(answer, Fetched):
+                if returns := visit.has_other_version:
+                    self._frontier.hold_open()
                 await self._make_room(answer, visit)
             else:
                 await self._follow_up(visit, answer)
@@ -268,7 +270,11 @@ class Pipeline:
             self._fetches.pop(visit, None)
             self._slots.release()
         if isinstance(answer, Fetched):
-            await self._keep(answer, visit)
+            try:
+                await self._keep(answer, visit)
+            finally:
+                if returns:
+                    self._frontier.let_go()
 
     async def _fetch(self, visit: Visit) -> Answer:
         visit.began = visit.began or self._clock.monotonic()
@@ -319,8 +325,7 @@ class Pipeline:
 
     def _other_version(self, visit: Visit, miss: Miss) -> bool:
         """Try the next version of a picture that could not be had, if there is one."""
-        found = visit.target.found
-        if found is None or visit.version >= len(found.fallbacks) or miss.reason in _NO_OTHER or self._stopping:
+        if not visit.has_other_version or miss.reason in _NO_OTHER or self._stopping:
             return False
         visit.version += 1
         visit.failures = 0

@@ -8,7 +8,7 @@ from dataclasses import replace
 from crawler import urls
 from crawler.clock import Clock
 from crawler.discover_settings import DiscoverSettings
-from crawler.found import PAGES, Page, PageOrder
+from crawler.found import CUTS, PAGES, Page, PageOrder
 from crawler.model import Fetched, Miss, Reason, Target, Visit
 from crawler.page_kind import ENOUGH, is_page
 from crawler.ports import Findings, Processor
@@ -140,6 +140,10 @@ class Search:
         page = await self._processor.read(fetched, self._order(fetched))
         if isinstance(page, Miss):
             return page
+        if target.index < PAGES and not page.pictures and not page.links:
+            left_out = ", ".join(f"{count} {CUTS.get(why, why)}" for why, (count, _) in page.cuts.items())
+            words = f"{fetched.content_type[:60]}, a page in which no picture is found"
+            return Miss(target, Reason.NOT_IMAGE, f"{words} ({left_out})" if left_out else words, fetched.status)
         new = await self.findings.record(target, page, fetched.final_url, fetched.status, visit.attempts)
         if self._seen is not None:
             self._seen(target, page)

@@ -55,7 +55,8 @@ class InputSettings:
     sources: tuple[str, ...] | Iterable[str] | AsyncIterable[str] = ()
     """URLs; lists of URLs: text files with one a line, tables (`.csv`, `.tsv`, `.json`, `.jsonl`, `.parquet`), folders of
     such files and patterns with `*`, also compressed (`.gz`, `.bz2`, `.xz`, `.zst`) and in stores (`s3://`...); `-` for
-    standard input. From Python also any iterable of URLs, or of mappings that have one."""
+    standard input. A URL that turns out to be a page is searched for pictures. From Python also any iterable of URLs, or of
+    mappings that have one: that is a list, of which pages are searched with `pages`."""
     input_format: InputFormat = "auto"
     """Format of the lists, where their endings do not tell. `run` takes the targets of an earlier run, by its folder."""
     url_column: str = ""

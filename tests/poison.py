@@ -6,12 +6,11 @@ import os
 import signal
 import time
 
-from crawler.model import Sample
 from crawler.process import worker
-from crawler.process.done import Results
+from crawler.process.done import Results, Told
 
 
-def work(bodies: list[bytes], samples: list[Sample | None] | None = None) -> Results:
+def work(bodies: list[bytes], samples: list[Told] | None = None) -> Results:
     """Like the work of a worker, but `SEGV`, `KILL`, `EXIT`, `HANG` do what they say, `SLOW` takes its time first."""
     results: Results = []
     for body in bodies:

@@ -8,6 +8,7 @@ from typing import Any
 
 from PIL import Image
 
+from crawler.found import Page
 from crawler.model import Fetched, Miss, Picture, Target
 from crawler.process import worker
 from crawler.process.pool import outcome_of, sample_of
@@ -23,7 +24,9 @@ def processed(body: bytes, columns: Mapping[str, Any] | None = None, **flags: An
         (result,) = worker.work([body], [sample_of(fetched, settings)])
     finally:
         worker.use(before)
-    return outcome_of(fetched, result)
+    found = outcome_of(fetched, result)
+    assert not isinstance(found, Page)
+    return found
 
 
 def picture_of(body: bytes, columns: Mapping[str, Any] | None = None, **flags: Any) -> Picture:

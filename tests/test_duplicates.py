@@ -428,7 +428,8 @@ def test_a_journal_without_fingerprints_knows_duplicates(site: Validators, tmp_p
         for column in ("address", "etag", "last_modified", "frames", "pixels", "look", "same_as", "more", "place"):
             db.execute(f"ALTER TABLE targets DROP COLUMN {column}")
         db.execute("DROP TABLE robots")
-        db.execute("DROP TABLE shards")
+        for table in ("shards", "pages", "found", "budgets", "cuts"):
+            db.execute(f"DROP TABLE {table}")
         db.execute("PRAGMA user_version = 1")
         made = db.execute("SELECT sql FROM sqlite_master WHERE name = 'targets'").fetchone()[0]
     with contextlib.closing(sqlite3.connect("")) as db:

@@ -19,6 +19,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from crawler.errors import CrawlerError, InputError, InputMissing
+from crawler.found import GIVEN
 from crawler.inputs.lines import LONGEST_LINE, _split
 from crawler.inputs.targets import Targets
 from crawler.model import Target
@@ -235,11 +236,11 @@ async def test_sources_are_numbered_through_in_their_order(tmp_path: Path) -> No
     (tmp_path / "two.txt").write_bytes(b"http://a/5\n")
     one, two = str(tmp_path / "one.txt"), str(tmp_path / "two.txt")
     assert await targets("http://a/0", one, "http://a/3", "http://a/4", two) == [
-        Target(0, "http://a/0", "argument 1"),
+        Target(0, "http://a/0", "argument 1", found=GIVEN),
         Target(1, "http://a/1", f"{one}:1"),
         Target(2, "http://a/2", f"{one}:3"),
-        Target(3, "http://a/3", "argument 3"),
-        Target(4, "http://a/4", "argument 4"),
+        Target(3, "http://a/3", "argument 3", found=GIVEN),
+        Target(4, "http://a/4", "argument 4", found=GIVEN),
         Target(5, "http://a/5", f"{two}:1"),
     ]
 

@@ -515,7 +515,9 @@ async def test_the_frames_of_one_picture_are_never_those_of_another(tmp_path: Pa
     assert found == wanted
 
 
-async def test_after_a_picture_that_cannot_be_written_no_other_is_written_that_nobody_would_record(tmp_path: Path) -> None:
+async def test_after_a_picture_that_cannot_be_written_no_other_is_written_that_nobody_would_record(
+    tmp_path: Path,
+) -> None:
     store = FileStore(tmp_path, "{index}")
     async with store:
         try:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from crawler.errors import StoreError
+from crawler.found import Page, PageOrder
 from crawler.frontier.backoff import Backoff
 from crawler.frontier.host import Rules
 from crawler.frontier.hosts import HostFrontier
@@ -68,6 +69,9 @@ class Parts(AtOnce):
 
     def expect(self, visit: Visit) -> None:
         self.expected.append(visit.target.index)
+
+    async def read(self, fetched: Fetched, order: PageOrder) -> Page | Miss:
+        raise NotImplementedError("no page is given here")
 
     async def fetch(self, visit: Visit, sent: Callable[[Visit], None]) -> Answer:
         target = visit.target

@@ -56,10 +56,18 @@ LOWEST: dict[str, tuple[float, float]] = {
     "spool": (MB, MB - 1),
     "uploads": (1, 0),
     "store_patience": (0, -1),
+    "depth": (0, -1),
+    "max_pages": (0, -1),
+    "max_pages_per_host": (0, -1),
+    "max_pages_per_pattern": (0, -1),
+    "max_data_url": (0, -1),
+    "max_page_bytes": (1000, 999),
 }
 HIGHEST: dict[str, tuple[float, float]] = {
     "concurrency": (65_536, 65_537),
     "retries": (100, 101),
+    "depth": (1000, 1001),
+    "max_page_bytes": (1000 * MB, 1000 * MB + 1),
     "max_redirects": (50, 51),
     "quality": (100, 101),
     "compression": (9, 10),

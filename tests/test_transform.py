@@ -21,7 +21,7 @@ def changed(body: bytes, monkeypatch: pytest.MonkeyPatch, **flags: Any) -> tuple
     """One picture as a worker would change it."""
     monkeypatch.setattr(worker, "_job", Job(ProcessSettings(**flags)))
     (result,) = worker.work([body])
-    if len(result) == 2:
+    if not isinstance(result, Done):
         raise AssertionError(result)
     return Image.open(BytesIO(result[0] or body)), result
 

@@ -826,6 +826,6 @@ async def test_a_run_without_twins_asks_nobody(tmp_path: Path) -> None:
             await state.settle(Outcome(picture.target, picture, await files.put(picture)))
     with contextlib.closing(sqlite3.connect(tmp_path / ".crawler/journal.sqlite")) as db:
         names = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'index'")}
-    assert names == {"by_same_as", "by_place"}
+    assert {name for name in names if name.startswith("by_")} == {"by_same_as", "by_place"}
     async with NullJournal() as nothing:
         assert await nothing.twin(one) is None

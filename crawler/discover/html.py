@@ -31,7 +31,9 @@ _LONGEST = 1000
 _TYPES = frozenset({"", "image/jpeg", "image/jpg", "image/png", "image/apng", "image/gif", "image/webp", "image/avif",
                     "image/bmp", "image/tiff"})  # fmt: skip
 _REFRESH = re.compile(r"""\s*[\d.]+\s*[;,]\s*(?:url\s*=\s*)?["']?([^"']*)""", re.IGNORECASE)
-_HIDDEN_BASE = re.compile(r"<noscript(?:\s[^>]*)?>(?:(?!</noscript)[^<]|<(?!/noscript|base\s))*<base(?=\s)", re.IGNORECASE)
+_HIDDEN_BASE = re.compile(
+    r"<noscript(?:\s[^>]*)?>(?:(?!</noscript)[^<]|<(?!/noscript|base\s))*<base(?=\s)", re.IGNORECASE
+)
 _FEEDS = ("application/rss+xml", "application/atom+xml")
 _LAZY, _LARGE, _SET = 1, 3, 2
 _WHOLE = frozenset({"body", "html"})

@@ -35,12 +35,12 @@ def read(body: bytes, order: PageOrder, extractor: Extractor | None = None) -> P
         if not whole:
             finds.notes.append(f"more than {feeds.MOST_EXPANDED} bytes after unpacking, the rest is not read")
             finds.cut("large_sitemap", order.url)
-    if order.kind == "robots":
-        feeds.read_robots(body.decode("utf-8", "replace"), order.url, finds)
-        return finds.as_page("utf-8")
     if feeds.root_of(body):
         feeds.read_xml(body, order.url, finds)
         return finds.as_page()
+    if order.kind == "robots":
+        feeds.read_robots(body.decode("utf-8", "replace"), order.url, finds)
+        return finds.as_page("utf-8")
     text, charset = decoded(body, order.content_type)
     if order.kind == "stylesheet":
         _read_css(text, order.url, charset, finds)

@@ -56,6 +56,7 @@ class HostFrontier:
         self._pictures = 0
         self._spilled = 0
         self._coming = 0
+        self._may_return = 0
         self._long: set[Host] = set()  # hosts with more in memory than they need
         self._closed = self._stopped = False
         self._failure: BaseException | None = None
@@ -105,7 +106,7 @@ class HostFrontier:
             self._wake_due()
             if (visit := self._next()) is not None:
                 return visit
-            if self._closed and not (self._taken or self._queued or self._later or self._spilled):
+            if self._closed and not (self._taken or self._queued or self._later or self._spilled or self._may_return):
                 break
             await self._wait()
         self._silence()
@@ -137,6 +138,14 @@ class HostFrontier:
         when = self._clock.monotonic() + delay
         heapq.heappush(self._later, (when, next(self._order), visit))
         self._set_alarm_before(when)
+
+    def hold_open(self) -> None:
+        self._may_return += 1
+
+    def let_go(self) -> None:
+        self._may_return -= 1
+        if not self._may_return:
+            _wake(self._change)
 
     def waiting(self) -> int:
         return self._queued + len(self._later) + self._spilled

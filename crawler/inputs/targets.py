@@ -79,9 +79,7 @@ class Targets:
     def by_hand(self) -> bool:
         """There are addresses among the sources that stand for themselves, and may be pages."""
         sources = self._settings.sources
-        return isinstance(sources, tuple | list) and any(
-            isinstance(source, str) and not self._is_list(source) for source in sources
-        )
+        return isinstance(sources, tuple) and not all(self._is_list(source) for source in sources)
 
     @property
     def columns(self) -> Columns | None:
@@ -185,7 +183,8 @@ class Targets:
                 async for entries in lists:
                     yield entries
         elif isinstance(source, str):
-            yield [Entry(as_text(source), f"argument {at}", found=GIVEN)]
+            by_hand = isinstance(self._settings.sources, tuple)  # a list from a program is a list
+            yield [Entry(as_text(source), f"argument {at}", found=GIVEN if by_hand else None)]
         else:
             yield [self._item(source, at)]
 

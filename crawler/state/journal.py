@@ -122,7 +122,7 @@ class FolderJournal:
 
     async def settled(self, targets: Sequence[Target]) -> Sequence[Target]:
         if not targets or targets[0].index > self._last_known:
-            return targets if self._again and not self._refresh else ()
+            return [target for target in targets if self._only_again(target)] if self._again else ()
         return await self._batcher.call(lambda: self._known(targets))
 
     async def past(self, targets: Sequence[Target]) -> Mapping[int, Past]:
@@ -260,6 +260,10 @@ class FolderJournal:
                     self._twins.drop(values[0])
         return [None] * given
 
+    def _only_again(self, target: Target) -> bool:
+        """True for a target that is left alone where only some are tried again: not what was found in the meantime."""
+        return not self._refresh and (target.found is None or target.readable)
+
     def _known(self, targets: Sequence[Target]) -> Sequence[Target]:
         with self._guarded():
             rows = self._db.execute(
@@ -275,7 +279,10 @@ class FolderJournal:
                 )
         again = {index for index, _, reason in rows if reason in self._again or (self._refresh and reason is None)}
         if self._again and not self._refresh:
-            return [target for target in targets if target.index not in again]
+            return [
+                target for target in targets
+                if target.index not in again and (target.index in known or self._only_again(target))
+            ]  # fmt: skip
         if again:
             return [target for target in targets if target.index in known and target.index not in again]
         return [target for target in targets if target.index in known]
