@@ -46,22 +46,25 @@ class Addresses:
 
     def of(self, reference: str) -> str | None:
         """The address behind a reference, without its fragment; None if it is none of http or https."""
-        try:
-            return self._known[reference]
-        except KeyError:
-            found = self._known[reference] = self._resolved(reference.strip(_BLANKS))
-            return found
+        known = self._known
+        if reference in known:
+            return known[reference]
+        first = reference[:1]
+        if first == "/" and _ROOTED.fullmatch(reference):
+            found: str | None = self.origin + reference
+        elif first == "h" and _WHOLE.fullmatch(reference):
+            found = reference
+        elif _BESIDE.fullmatch(reference):
+            found = self._folder + reference
+        else:
+            found = self._resolved(reference.strip(_BLANKS))
+        known[reference] = found
+        return found
 
     def _resolved(self, reference: str) -> str | None:
         if not reference:
             return None
         plain = reference.partition("#")[0]
-        if _ROOTED.fullmatch(plain):
-            return self.origin + plain
-        if _WHOLE.fullmatch(plain):
-            return plain
-        if _BESIDE.fullmatch(plain):
-            return self._folder + plain
         if not plain or _NO_PICTURE.match(plain):
             return None
         try:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from crawler.discover.address import inline
-from crawler.discover.scope import Rules, identity, is_refused_format, picture_format, rules_of
+from crawler.discover.scope import PICTURE, Rules, Verdict, identity, picture_format, refused_names, rules_of
 from crawler.found import FoundPicture, Kind, Link, Page, PageOrder, PassedOver
 
 MOST_LINKS = 50_000
@@ -20,8 +20,7 @@ _NO_PICTURES = ("noindex", "none", "noimageindex", "noai", "noimageai", "tdm-res
 _NO_LINKS = ("nofollow", "none")
 
 
-@dataclass(frozen=True, slots=True)
-class Version:
+class Version(NamedTuple):
     """A version of a picture, and the rule that found it. A placeholder stands there until a script has run."""
 
     url: str
@@ -49,6 +48,9 @@ class Finds:
         self._passed_over: list[PassedOver] = []
         self._cuts: dict[str, tuple[int, str]] = {}
         self._inline = 0
+        self._follows = order.settings.follow
+        self._all = order.settings.srcset == "all"
+        self._refused = refused_names(order.formats).search
         self.notes: list[str] = []
 
     # Pictures.
@@ -57,15 +59,23 @@ class Finds:
         self, versions: list[Version], alt: str = "", title: str = "", figcaption: str = "", link: str = ""
     ) -> None:
         """Take a picture in the best of its versions, or all of them if that is wanted."""
-        if self.settings.srcset == "all":
+        if self._all:
             for version in versions:
                 if self._is_taken(version):
                     self._add(version, (), alt, title, figcaption, link)
             return
-        taken = [version for version in versions if not self._is_placeholder(version) and self._is_taken(version)]
+        taken: list[Version] = []
+        for version in versions:
+            url, _, placeholder = version
+            if placeholder:
+                self._pass_placeholder(version)
+            elif (url[:5] != "data:" and self._rules.all_pictures and not self._refused(url)) or self._is_taken(
+                version
+            ):
+                taken.append(version)
         if taken:
-            others = tuple(one.url for one in taken[1 : MOST_FALLBACKS + 1] if one.url[:5] != "data:")
-            self._add(taken[0], others, alt, title, figcaption, link)
+            others = [one.url for one in taken[1:] if one.url[:5] != "data:"] if len(taken) > 1 else ()
+            self._add(taken[0], tuple(others[:MOST_FALLBACKS]), alt, title, figcaption, link)
 
     def replace_pictures(self) -> None:
         """Forget the pictures so far: the user's function tells which there are."""
@@ -86,23 +96,21 @@ class Finds:
         before, first = self._cuts.get(why, (0, example))
         self._cuts[why] = before + count, first[:500]
 
-    def _is_placeholder(self, version: Version) -> bool:
-        if version.placeholder and len(self._passed_over) < MOST_PASSED_OVER:
+    def _pass_placeholder(self, version: Version) -> None:
+        if len(self._passed_over) < MOST_PASSED_OVER:
             shown = version.url if version.url[:5] != "data:" else f"{version.url[:40]}..."
             self._passed_over.append(
                 PassedOver(shown, version.rule, "placeholder", "a script puts another in its place")
             )
-        return version.placeholder
 
     def _is_taken(self, version: Version) -> bool:
         url = version.url
-        if url[:5].lower() == "data:":
+        if url[:5] == "data:":
             return self._is_inline_taken(version)
         if why := self._rules.picture(url):
             self.pass_over(url, version.rule, why, f"--{why.replace('_', '-')} does not take it")
             return False
-        named = picture_format(url)
-        if named and is_refused_format(named, self._order.formats):
+        if self._refused(url) and (named := picture_format(url)):
             self.pass_over(url, version.rule, "format", f"{named} is not among --formats")
             return False
         return True
@@ -124,7 +132,7 @@ class Finds:
         self, version: Version, fallbacks: tuple[str, ...], alt: str, title: str, figcaption: str, link: str
     ) -> None:
         url, data = version.url, None
-        if url[:5].lower() == "data:":
+        if url[:5] == "data:":
             found = inline(url, self.settings.max_data_url)
             assert found is not None and found.data is not None
             url, data = found.url, found.data
@@ -145,39 +153,50 @@ class Finds:
 
     # Links.
 
-    def link(self, url: str, rule: str, kind: Kind = "page", *, nofollow: bool = False, given: bool = False) -> None:
+    def anchor(self, url: str, nofollow: bool) -> bool:
+        """Take the link of an anchor, if it is followed. False for one that leads to a picture."""
+        verdict = self._rules.link(url)
+        if verdict.why == PICTURE:
+            return False
+        if self._follows and url not in self._links:
+            self._take_page(url, "a href", verdict, nofollow)
+        return True
+
+    def link(self, url: str, rule: str, kind: Kind = "page", *, given: bool = False) -> None:
         """Take a link, if it is followed.
 
         Args:
-            nofollow: it is marked as one that should not be.
             given: it counts like one that was given, as the pages of a sitemap do: whatever is not followed otherwise.
         """
-        order, settings = self._order, self.settings
-        if kind == "page" and not given and not settings.follow:
-            return
+        depth, verdict = self._order.depth, self._rules.link(url)
         if url in self._links:
             return
-        depth = order.depth + (kind == "page" and not given)
-        if kind == "page" and not given and order.depth >= settings.depth:
-            self.cut("depth", url)
-        elif kind == "frame" and order.kind == "frame":
+        if kind == "page" and not given:
+            if self._follows:
+                self._take_page(url, rule, verdict, False)
+        elif kind == "frame" and self._order.kind == "frame":
             self.cut("nested_frames", url)
-        elif nofollow and not settings.ignore_meta_robots:
-            self.cut("nofollow", url)
+        elif verdict.why and kind in ("page", "frame"):
+            self.cut(verdict.why if verdict.why != PICTURE else "no_page", url)
         elif len(self._links) >= MOST_LINKS:
             self.cut("many_links", url)
         else:
-            self._follow(url, rule, kind, depth)
+            _, address, pattern, host = verdict if not verdict.why else identity(url)
+            self._links[url] = Link(url, address, pattern, host, depth, kind, rule)
 
-    def _follow(self, url: str, rule: str, kind: Kind, depth: int) -> None:
-        if kind in ("page", "frame"):
-            verdict = self._rules.link(url)
-            if verdict.why:
-                self.cut(verdict.why, url)
-                return
+    def _take_page(self, url: str, rule: str, verdict: Verdict, nofollow: bool) -> None:
+        """A link to a page, one step further."""
+        why, address, pattern, host = verdict
+        if self._order.depth >= self.settings.depth:
+            why = "depth"
+        elif nofollow and not self.settings.ignore_meta_robots:
+            why = "nofollow"
+        elif len(self._links) >= MOST_LINKS:
+            why = "many_links"
+        if why:
+            self.cut(why if why != PICTURE else "no_page", url)
         else:
-            verdict = identity(url)
-        self._links[url] = Link(url, verdict.address, verdict.pattern, verdict.host, depth, kind, rule)
+            self._links[url] = Link(url, address, pattern, host, self._order.depth + 1, "page", rule)
 
     # In the end.
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
@@ -12,7 +11,6 @@ from crawler.discover import css, linked_data, media
 from crawler.discover.address import Addresses
 from crawler.discover.finds import Finds, Version
 from crawler.discover.rules import Attributes, How, Rule, found_in, selector
-from crawler.discover.scope import picture_format
 from crawler.discover.srcset import Candidate, best_first, parse
 from crawler.found import Kind
 
@@ -24,7 +22,6 @@ _NEVER_OPEN = frozenset({
     "area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr", "p", "li", "dt", "dd",
     "option", "td", "th", "tr", "tbody", "thead", "tfoot",
 })  # fmt: skip
-_SELECTOR = selector()
 _ABOVE = 6
 """Elements above a picture in which its link and its figure are looked for."""
 _LONGEST = 1000
@@ -39,21 +36,29 @@ _LAZY, _LARGE, _SET = 1, 3, 2
 _WHOLE = frozenset({"body", "html"})
 
 
-@dataclass(slots=True)
 class _Around:
     """What stands around a picture."""
 
-    link: LexborNode | None = None
-    figure: LexborNode | None = None
-    picture: LexborNode | None = None
+    __slots__ = ("figure", "link", "picture")
+
+    def __init__(self) -> None:
+        self.link: LexborNode | None = None
+        self.figure: LexborNode | None = None
+        self.picture: LexborNode | None = None
 
 
-@dataclass(slots=True)
+_Version = tuple[float, Candidate, str]
+"""Rank, candidate and name of the rule."""
+
+
 class _Versions:
-    """The versions of one picture so far: rank, candidate and rule of each."""
+    """The versions of one picture so far. `lazy`: a script puts one of them in the place of `src`."""
 
-    found: list[tuple[float, Candidate, str]] = field(default_factory=list)
-    lazy: bool = False
+    __slots__ = ("found", "lazy")
+
+    def __init__(self, found: list[_Version] | None = None) -> None:
+        self.found = found or []
+        self.lazy = False
 
 
 def read(text: str, page: str, charset: str, finds: Finds) -> None:
@@ -62,7 +67,7 @@ def read(text: str, page: str, charset: str, finds: Finds) -> None:
     if cut:
         finds.cut("nested", page)
     tree = _parsed(text)
-    _Reader(tree, Addresses(page, _base(tree), charset), finds).read()
+    _Reader(text, tree, Addresses(page, _base(tree), charset), finds).read()
 
 
 def base_of(text: str, page: str) -> str:
@@ -84,52 +89,40 @@ def _parsed(text: str) -> LexborHTMLParser:
 
 
 class _Reader:
-    def __init__(self, tree: LexborHTMLParser, addresses: Addresses, finds: Finds) -> None:
+    def __init__(self, text: str, tree: LexborHTMLParser, addresses: Addresses, finds: Finds) -> None:
+        self._text = text
         self._tree = tree
         self._addresses = addresses
         self._finds = finds
         self._settings = finds.settings
-        self._sources: dict[int, list[tuple[float, Candidate, str]]] = {}
+        self._sources: dict[int, list[_Version]] = {}
         self._captions: dict[int, str] = {}
         self._large: dict[int, str] = {}
-        self._seen = -1
         self._inside: set[int] | None = None
 
     def read(self) -> None:
-        if self._settings.selector:
+        chosen = selector(self._text)
+        if self._settings.selector and chosen:
             self._inside = {
-                node.mem_id
-                for part in self._tree.css(self._settings.selector)
-                for node in (part, *part.css(_SELECTOR))
-            }  # fmt: skip
-        for node in self._tree.css(_SELECTOR):
+                node.mem_id for part in self._tree.css(self._settings.selector) for node in (part, *part.css(chosen))
+            }
+        seen = -1
+        for node in self._tree.css(chosen) if chosen else ():
             number = node.mem_id
-            if number == self._seen:  # it is selected once for each reason
+            if number == seen:  # it is selected once for each reason
                 continue
-            self._seen = number
-            tag, attributes = (node.tag or "").lower(), node.attributes
+            seen = number
+            tag, attributes = node.tag or "", node.attributes
             wanted = self._inside is None or number in self._inside
-            if tag == "a" or tag == "area":
-                self._anchor(node, attributes, wanted)
-            elif tag == "meta":
-                self._meta(attributes)
-            elif tag == "link":
-                self._link(attributes)
-            elif tag in ("iframe", "frame"):
-                self._page(attributes.get("src"), f"{tag} src", "frame")
-            if wanted:
-                self._pictures(node, tag, attributes)
+            special = _SPECIAL.get(tag)
+            if special is not None:
+                special(self, node, attributes, wanted)
+            if wanted and (special is None or len(attributes) > 1):
+                self._pictures(node, tag.lower(), attributes)
 
     # Pictures.
 
     def _pictures(self, node: LexborNode, tag: str, attributes: Attributes) -> None:
-        if tag == "script":
-            if "ld+json" in (attributes.get("type") or "").lower():
-                self._linked_data(node.text())
-            return
-        if tag == "style":
-            self._css(node.text(), "style")
-            return
         versions = _Versions()
         for rule, value in found_in(tag, attributes):
             self._apply(rule, value, attributes, versions)
@@ -185,36 +178,53 @@ class _Reader:
 
     def _take(self, versions: _Versions, alt: str, title: str, figcaption: str = "", link: str = "") -> None:
         """Hand over the versions of one picture, best first."""
-        ordered: list[Version] = []
-        seen: set[str] = set()
-        for rank, candidate, name in self._ordered(versions.found):
-            url = candidate.url.strip()
-            if url[:5].lower() == "data:":
-                ordered.append(Version(url, name, placeholder=len(versions.found) > 1))
-                continue
-            address = self._addresses.of(url)
+        found, ordered = versions.found, []
+        known, resolve = set(), self._addresses.of
+        for rank, candidate, name in self._ordered(found) if len(found) > 1 else found:
+            url = candidate.url
+            address = resolve(url)
             if address is None:
-                if url.strip():
-                    self._finds.pass_over(url[:200], name, "no_address", "is no address of http or https")
-            elif address not in seen:
-                seen.add(address)
-                ordered.append(Version(address, name, placeholder=versions.lazy and rank == 0))
+                plain = url.strip()
+                if plain[:5].lower() == "data:":
+                    ordered.append(Version(f"data:{plain[5:]}", name, len(found) > 1))
+                elif plain:
+                    self._finds.pass_over(plain[:200], name, "no_address", "is no address of http or https")
+            elif address not in known:
+                known.add(address)
+                ordered.append(Version(address, name, rank == 0 and versions.lazy))
         if ordered:
-            self._finds.picture(ordered, _words(alt), _words(title), _words(figcaption), _words(link))
+            self._finds.picture(
+                ordered,
+                alt and _words(alt),
+                title and _words(title),
+                figcaption and _words(figcaption),
+                link and _words(link),
+            )
 
-    def _ordered(self, found: list[tuple[float, Candidate, str]]) -> Sequence[tuple[float, Candidate, str]]:
-        if len(found) < 2:
-            return found
-        width = self._settings.width
-        large = _LARGE if not (width and any(one.width for rank, one, _ in found if rank >= _SET)) else _SET - 0.25
+    def _ordered(self, found: list[_Version]) -> Sequence[_Version]:
+        if self._settings.width:
+            return self._near_width(found, self._settings.width)
+        in_sets = [one.width for rank, one, _ in found if rank >= _SET]
+        if in_sets and not any(in_sets):  # `src` is the version for one pixel a pixel
+            found = [(_SET if rank == 0 else rank, one, name) for rank, one, name in found]
+        return sorted(found, key=_size)
+
+    def _near_width(self, found: list[_Version], width: int) -> list[_Version]:
+        """Versions as a browser would choose them for a place of that width, the large one behind a link last but one."""
+        large = _SET - 0.25 if any(one.width for rank, one, _ in found if rank >= _SET) else _LARGE
         ordered = []
         for rank in sorted({rank for rank, _, _ in found}, key=lambda one: -(large if one == _LARGE else one)):
             group = {candidate: name for its, candidate, name in found if its == rank}
-            densities = rank == _SET and not any(one.width for one in group)
-            if densities:  # `src` is the version for one pixel a pixel
-                group |= {Candidate(one.url, None, 1.0): name for its, one, name in found if its == 0 and not one.width}
             ordered += [(rank, candidate, group[candidate]) for candidate in best_first(list(group), width)]
         return ordered
+
+    def _script(self, node: LexborNode, attributes: Attributes, wanted: bool) -> None:
+        if wanted and "ld+json" in (attributes.get("type") or "").lower():
+            self._linked_data(node.text())
+
+    def _style(self, node: LexborNode, _: Attributes, wanted: bool) -> None:
+        if wanted:
+            self._css(node.text(), "style")
 
     def _css(self, text: str, name: str) -> None:
         if "(" in text:
@@ -240,17 +250,19 @@ class _Reader:
         address = self._addresses.of(href) if href else None
         if address is None:
             if wanted and href and href[:11].lower() == "data:image/":
-                self._finds.picture([Version(href, "a href")], "", _words(attributes.get("title") or ""), "", "")
+                self._finds.picture([Version(f"data:{href[5:]}", "a href")], "", _words(attributes.get("title") or ""))
             return
-        if picture_format(address):
-            if wanted:
-                self._large[node.mem_id] = address
-                link = _words(node.text(separator=" "))
-                self._finds.picture([Version(address, "a href")], "", _words(attributes.get("title") or ""), "", link)
+        relation = attributes.get("rel")
+        if self._finds.anchor(address, relation is not None and "nofollow" in relation.lower().split()) or not wanted:
             return
-        self._finds.link(address, "a href", nofollow="nofollow" in (attributes.get("rel") or "").lower().split())
+        self._large[node.mem_id] = address
+        title, link = attributes.get("title") or "", node.text(separator=" ")
+        self._finds.picture([Version(address, "a href")], "", _words(title), "", _words(link))
 
-    def _meta(self, attributes: Attributes) -> None:
+    def _frame(self, node: LexborNode, attributes: Attributes, _: bool) -> None:
+        self._page(attributes.get("src"), f"{node.tag} src", "frame")
+
+    def _meta(self, _: LexborNode, attributes: Attributes, wanted: bool) -> None:
         content = attributes.get("content") or ""
         if (attributes.get("http-equiv") or "").lower() == "refresh":
             found = _REFRESH.match(content)
@@ -263,7 +275,7 @@ class _Reader:
         elif name == "tdm-reservation" and content.strip() == "1":
             self._finds.directives.add("tdm-reservation")
 
-    def _link(self, attributes: Attributes) -> None:
+    def _link(self, _: LexborNode, attributes: Attributes, wanted: bool) -> None:
         relations = (attributes.get("rel") or "").lower().split()
         href = attributes.get("href")
         if "canonical" in relations:
@@ -279,6 +291,19 @@ class _Reader:
         address = self._addresses.of(reference) if reference else None
         if address is not None:
             self._finds.link(address, name, kind)
+
+
+def _size(version: _Version) -> tuple[float, int, float]:
+    """Sorts the best version first."""
+    rank, (_, width, density), _ = version
+    return -rank, -(width or 0), -(1.0 if density is None else density)
+
+
+_SPECIAL: dict[str, Callable[[_Reader, LexborNode, Attributes, bool], None]] = {
+    "a": _Reader._anchor, "area": _Reader._anchor, "meta": _Reader._meta, "link": _Reader._link, "iframe": _Reader._frame,
+    "frame": _Reader._frame, "script": _Reader._script, "style": _Reader._style,
+}  # fmt: skip
+"""What is done with elements that are more than places of pictures."""
 
 
 def _around(node: LexborNode) -> _Around:

@@ -127,32 +127,35 @@ def _by_place() -> dict[str, dict[str, list[Rule]]]:
     return found
 
 
-BY_PLACE: Mapping[str, Mapping[str, list[Rule]]] = _by_place()
-"""The rules by tag and attribute."""
-ANYWHERE: Mapping[str, list[Rule]] = BY_PLACE[""]
+_BY_PLACE = _by_place()
+ANYWHERE: Mapping[str, list[Rule]] = _BY_PLACE[""]
+BY_PLACE: Mapping[str, Mapping[str, list[Rule]]] = {
+    tag: {name: [*own.get(name, ()), *ANYWHERE.get(name, ())] for name in {*own, *ANYWHERE}}
+    for tag, own in _BY_PLACE.items()
+}
+"""The rules by tag and attribute, with those for any element."""
 
-OTHERS = ("a[href]", "area[href]", "base", "iframe", "frame", "script[type]", "style", "meta", "link")
-"""Elements that are looked at besides those of the table."""
+
+def selector(text: str) -> str:
+    """One CSS selector for all elements of a page that are looked at. What few pages have is selected where it stands."""
+    chosen = _ALWAYS
+    if "style" in text or "STYLE" in text:
+        chosen += ',[style*="("]'
+    if "data-" in text or "DATA-" in text:
+        lower = text.lower()
+        chosen += "".join(f",[{name}]" for name in _RARE if name in lower)
+    return chosen
 
 
-def selector() -> str:
-    """One CSS selector for all elements that are looked at."""
-    tags = sorted(tag for tag in BY_PLACE if tag and tag not in ("meta", "link"))
-    anywhere = sorted(f"[{name}]" if name != "style" else '[style*="("]' for name in ANYWHERE)
-    return ",".join([*OTHERS, *("feImage" if tag == "feimage" else tag for tag in tags), *anywhere])
+_PLAIN = ("a[href]", "area[href]", "iframe", "frame", "script[type]", "style")
+_ALWAYS = ",".join([*_PLAIN, *sorted("feImage" if tag == "feimage" else tag for tag in _BY_PLACE if tag)])
+_RARE = sorted(name for name in ANYWHERE if name != "style")
 
 
 def found_in(tag: str, attributes: Attributes) -> list[tuple[Rule, str]]:
     """The rules that an element fulfils, with the values they read."""
-    own, found = BY_PLACE.get(tag), []
+    own, found = BY_PLACE.get(tag, ANYWHERE), []
     for name, value in attributes.items():
-        if value:
-            for rules in (own.get(name) if own else None), ANYWHERE.get(name):
-                if rules:
-                    found += [(rule, value) for rule in rules if rule.only is None or rule.holds(attributes)]
+        if value and name in own:
+            found += [(rule, value) for rule in own[name] if rule.only is None or rule.holds(attributes)]
     return found
-
-
-def names() -> list[str]:
-    """The names of all rules, for documents."""
-    return sorted({rule.name for rule in RULES})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
@@ -27,7 +26,7 @@ _PICTURE = re.compile(  # File:Name.jpg is the page about a picture
     re.IGNORECASE,
 )
 _FORMATS = {"jpg": "jpeg", "jpe": "jpeg", "jfif": "jpeg", "apng": "png", "tif": "tiff", "heic": "heif", "svgz": "svg"}
-_KNOWN_FORMATS = frozenset({"svg", "ico", "jxl", "jp2", "heif", "bmp", "tiff", "avif", "webp", "gif", "png", "jpeg"})
+_ENDINGS = (*_FORMATS, "jpeg", "png", "gif", "webp", "avif", "bmp", "tiff", "heif", "jxl", "jp2", "svg", "ico")
 _SESSION_IN_PATH = re.compile(r";(?:jsessionid|phpsessid|sid)=[^/?#]*", re.IGNORECASE)
 _SESSION = re.compile(
     r"(?:^|(?<=&))(?:jsessionid|phpsessid|aspsessionid\w*|sessionid|session_id|sid|oscsid|zenid|cfid|cftoken|utm_\w+|gclid|"
@@ -38,12 +37,15 @@ _HASH = re.compile(r"\b[0-9a-f]{8,}(?:-[0-9a-f]{4,})*\b", re.IGNORECASE)
 
 
 class Verdict(NamedTuple):
-    """What is known of a link. `why` it is not followed: empty if it is, "-" if that need not be told."""
+    """What is known of a link. `why` it is not followed, empty if it is; PICTURE for one that leads to a picture."""
 
     why: str
     address: int = 0
     pattern: int = 0
     host: str = ""
+
+
+PICTURE = "picture"
 
 
 class Rules:
@@ -62,6 +64,7 @@ class Rules:
         self._include_images = tuple(map(re.compile, settings.include_images))
         self._exclude_images = tuple(map(re.compile, settings.exclude_images))
         self._judged: dict[str, Verdict] = {}
+        self.all_pictures = settings.images_scope == "any" and not (settings.include_images or settings.exclude_images)
 
     def link(self, url: str) -> Verdict:
         """Whether a link is followed. The same links stand on every page of a site, so what is known is kept."""
@@ -81,6 +84,8 @@ class Rules:
         return "exclude_images" if any(one.search(url) for one in self._exclude_images) else ""
 
     def _judge(self, url: str) -> Verdict:
+        if picture_format(url):
+            return Verdict(PICTURE)
         parts = urlsplit(url)
         if _NO_PAGE.search(parts.path):
             return Verdict("no_page")
@@ -151,9 +156,11 @@ def picture_format(url: str) -> str:
     return _FORMATS.get(ending, ending)
 
 
-def is_refused_format(name: str, formats: Sequence[str]) -> bool:
-    """True for a format that can be told from a name and is not taken."""
-    return name in _KNOWN_FORMATS and name not in formats
+@lru_cache(maxsize=8)
+def refused_names(formats: tuple[str, ...]) -> re.Pattern[str]:
+    """What addresses end like whose name speaks of a format that is not taken."""
+    endings = sorted(ending for ending in _ENDINGS if _FORMATS.get(ending, ending) not in formats)
+    return re.compile(rf"\.({'|'.join(endings) or '(?!)'})(?:[?#]|$)", re.IGNORECASE)
 
 
 class _Within:
