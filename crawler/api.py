@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from crawler import workshop
 from crawler.clock import Clock, SystemClock
+from crawler.discover.scope import why_not_visited
 from crawler.errors import CrawlerError, InputError, SettingsError, StoreStopped
 from crawler.fetch.budget import ByteBudget
 from crawler.fetch.client import Client
@@ -329,6 +330,7 @@ class Crawler:
             self._findings, self._pool, self.settings.discover, self._clock,
             agent=product(fetch.agent),
             formats=self.settings.process.formats,
+            judge=why_not_visited,
             ignore_x_robots=fetch.ignore_x_robots,
             listing=self._listing,
             seen=self._seen,

@@ -169,7 +169,12 @@ def found_target(
         caption: which of its texts is the caption; empty for none.
     """
     texts = {"alt": picture.alt, "title": picture.title, "figcaption": picture.figcaption, "link": picture.link}
-    kept = {"page": page, **{name: text for name, text in texts.items() if text}, "depth": depth, "position": position}
+    kept = {
+        **({"page": page} if page else {}),
+        **{name: text for name, text in texts.items() if text},
+        "depth": depth,
+        "position": position,
+    }
     extra = Extra("", texts[caption] if caption else None, kept)
     origin = Origin("picture", page, picture.rule, depth, root, picture.fallbacks, picture.data)
     return Target(index, picture.url, page, None, kept, extra, "", origin)

@@ -29,6 +29,11 @@ def says_page(content_type: str) -> bool:
     return _TYPES.match(content_type) is not None
 
 
+def is_picture(head: bytes) -> bool:
+    """True for what begins like a picture, and like nothing that is printed or drawn by a program."""
+    return sniff(head) not in ("", "PDF", "EPS")
+
+
 def is_page(head: bytes, content_type: str, kind: Kind) -> bool:
     """Whether what begins like this is a page, where one is possible. A picture is none, whatever it is called."""
     if kind in _LISTS:

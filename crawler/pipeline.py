@@ -211,6 +211,7 @@ class Pipeline:
         async for targets in search.findings.pages():
             for target in search.known(targets):
                 await self._admit(target, NO_PAST)
+            search.close_if_done()
 
     def _under_way(self) -> int:
         """Targets that have not ended: what the store waits for can still come."""
@@ -290,8 +291,9 @@ class Pipeline:
     async def _follow_up(self, visit: Visit, answer: Answer) -> None:
         """What comes after an answer that is no body."""
         if isinstance(answer, Moved):
-            visit.url, visit.host = answer.url, answer.host
-            self._frontier.retry(visit)
+            if self._search is None or not await self._search.led_away(visit, answer.url):
+                visit.url, visit.host = answer.url, answer.host
+                self._frontier.retry(visit)
         elif isinstance(answer, Postponed):
             self._frontier.retry(visit)
         elif isinstance(answer, Unchanged):

@@ -380,6 +380,10 @@ class Findings(Protocol):
         """A page could not be read."""
         ...
 
+    async def knows(self, target: Target, url: str) -> bool:
+        """True if an address is that of another page, whether that has been visited or not."""
+        ...
+
     async def as_picture(self, target: Target) -> Target | None:
         """What was taken for a page is a picture: its target among the pictures, None if that is there already."""
         ...

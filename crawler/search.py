@@ -10,11 +10,11 @@ from crawler.clock import Clock
 from crawler.discover_settings import DiscoverSettings
 from crawler.found import CUTS, PAGES, Page, PageOrder
 from crawler.model import Fetched, Miss, Reason, Target, Visit
-from crawler.page_kind import ENOUGH, is_page
+from crawler.page_kind import ENOUGH, is_page, is_picture
 from crawler.ports import Findings, Processor
-from crawler.signatures import sniff
 
 Listing = Callable[[Target], Awaitable[None]]
+Judge = Callable[[DiscoverSettings, tuple[str, ...], str], str]
 Seen = Callable[[Target, Page], None]
 
 
@@ -24,6 +24,7 @@ class Search:
     Args:
         agent: our name in robots rules.
         formats: of pictures that are taken.
+        judge: why an address is not visited, under some settings and from some page given; empty if it is.
         ignore_x_robots: as in `FetchSettings`, for what is a picture after all.
         listing: is awaited with every picture found, which is then not fetched.
         seen: is told of every page that has been read.
@@ -38,6 +39,7 @@ class Search:
         *,
         agent: str,
         formats: tuple[str, ...],
+        judge: Judge,
         ignore_x_robots: bool = False,
         listing: Listing | None = None,
         seen: Seen | None = None,
@@ -49,6 +51,7 @@ class Search:
         self._clock = clock
         self._agent = agent
         self._formats = formats
+        self._judge = judge
         self._ignore_x_robots = ignore_x_robots
         self._seen = seen
         self._open = 0
@@ -77,7 +80,7 @@ class Search:
         if total is not None:
             await self.findings.begin(total)
         self._all_given = True
-        self._close_if_done()
+        self.close_if_done()
 
     def known(self, targets: Sequence[Target]) -> Sequence[Target]:
         """Targets that were found, with the credentials that were given for their site."""
@@ -100,7 +103,7 @@ class Search:
         """A target has ended."""
         if target.readable and target.index < PAGES:
             self._open -= 1
-        self._close_if_done()
+        self.close_if_done()
 
     async def read(self, fetched: Fetched, visit: Visit) -> Fetched | Miss | int | None:
         """A body that may be a page: how many new pictures it gave, or why it gave none; the body under the name of its
@@ -115,15 +118,32 @@ class Search:
             return Miss(target, Reason.OPTED_OUT, f"X-Robots-Tag: {said}", fetched.status)
         if kind == "either":
             return fetched
-        if not sniff(body):
+        if not is_picture(body):
             detail = f"{fetched.content_type[:60] or 'no Content-Type'}, starts with {body[:24]!r}"
             return Miss(target, Reason.NOT_PAGE, detail, fetched.status)
         picture = await self.findings.as_picture(target)
-        self._close_if_done()
-        if picture is None or self.listing is not None:
+        self.close_if_done()
+        if picture is None:
+            return None
+        if self.listing is not None:
+            await self.listing(picture)
             return None
         visit.target = picture
         return fetched._replace(target=picture)
+
+    async def led_away(self, visit: Visit, url: str) -> bool:
+        """A page has led to another address. True if that ends it: it is known as a page of its own, or not to be visited."""
+        target, found = visit.target, visit.target.found
+        if found is None or found.kind not in ("page", "frame") or target.index < PAGES:
+            return False
+        why = "moved" if await self.findings.knows(target, url) else ""
+        if not why and found.rule != "given":
+            why = self._judge(self._settings, tuple(found.root.split()), url)
+        if why:
+            cuts = {why: (1, url)}
+            await self.findings.record(target, Page(found.kind, cuts=cuts), target.url, 0, visit.attempts)
+            self.close_if_done()
+        return bool(why)
 
     def inline(self, target: Target) -> Fetched:
         """The body of a picture that stood in its page."""
@@ -140,14 +160,13 @@ class Search:
         page = await self._processor.read(fetched, self._order(fetched))
         if isinstance(page, Miss):
             return page
+        if self._seen is not None:
+            self._seen(target, page)
         if target.index < PAGES and not page.pictures and not page.links:
             left_out = ", ".join(f"{count} {CUTS.get(why, why)}" for why, (count, _) in page.cuts.items())
             words = f"{fetched.content_type[:60]}, a page in which no picture is found"
             return Miss(target, Reason.NOT_IMAGE, f"{words} ({left_out})" if left_out else words, fetched.status)
-        new = await self.findings.record(target, page, fetched.final_url, fetched.status, visit.attempts)
-        if self._seen is not None:
-            self._seen(target, page)
-        return new
+        return await self.findings.record(target, page, fetched.final_url, fetched.status, visit.attempts)
 
     def _order(self, fetched: Fetched) -> PageOrder:
         found = fetched.target.found
@@ -161,7 +180,8 @@ class Search:
             self._settings,
         )  # fmt: skip
 
-    def _close_if_done(self) -> None:
+    def close_if_done(self) -> None:
+        """Nothing that waits or is under way can give more: say so."""
         if self._all_given and not self._open and self.findings.idle:
             self.findings.close()
 

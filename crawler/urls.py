@@ -26,6 +26,11 @@ _CODED = "xn--"  # RFC 5890 2.3.1
 _BLANKS = "".join(map(chr, range(33)))
 _LINE_ENDS = re.compile(r"[\t\r\n]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_SESSION_IN_PATH = re.compile(r";(?:jsessionid|phpsessid|sid)=[^/?#]*", re.IGNORECASE)
+_SESSION = re.compile(
+    r"(?:^|(?<=&))(?:jsessionid|phpsessid|aspsessionid\w*|sessionid|session_id|sid|oscsid|zenid|cfid|cftoken|utm_\w+|gclid|"
+    r"fbclid|msclkid|mc_[ce]id|_ga|igshid)=[^&]*(?:&|$)", re.IGNORECASE
+)  # fmt: skip
 _UNSAFE_IN_NAME = re.compile(r"[^\w.,=@+~-]+")
 
 
@@ -162,6 +167,21 @@ def fingerprint(text: str) -> int | None:
     except BadURL:
         return None
     return int.from_bytes(blake2b(normalised(url).encode(), digest_size=8).digest(), "big", signed=True)
+
+
+def without_session(url: str) -> str:
+    """The address without what only tells a visitor apart, or where he came from."""
+    path, mark, query = url.partition("?")
+    if ";" in path:
+        path = _SESSION_IN_PATH.sub("", path)
+    if mark and (kept := _SESSION.sub("", query)) != query:
+        return f"{path}?{kept.rstrip('&')}".rstrip("?")
+    return path + mark + query
+
+
+def page_fingerprint(text: str) -> int:
+    """64 bits that tell a page apart, whoever visits it; 0 for what is no address."""
+    return fingerprint(without_session(text)) or 0
 
 
 def origin(url: URL) -> str:

@@ -36,6 +36,9 @@ LONG: Final = (
     *(
         "remote",
         "shards",
+        "site_crawl",
+        "pages_run",
+        "witnesses",
         "patience",
         "cli_run",
         "sites",

@@ -16,14 +16,14 @@ from crawler.discover.charset import codec_of, decoded
 from crawler.discover.html import base_of
 from crawler.discover.page import discover, read
 from crawler.discover.rules import RULES, How, Rule
-from crawler.discover.scope import domain_of, identity, trap_of, without_session
+from crawler.discover.scope import domain_of, identity, trap_of
 from crawler.discover.srcset import Candidate, best_first, parse
 from crawler.discover_settings import DiscoverSettings
 from crawler.errors import SettingsError
 from crawler.found import CUTS, Kind, Page, PageOrder
 from crawler.model import Target
 from crawler.picture_settings import FORMATS
-from crawler.urls import BadURL
+from crawler.urls import BadURL, without_session
 from crawler.urls import parse as url_of
 from tests.conftest import third_party
 
@@ -60,7 +60,7 @@ def links(body: str | bytes, **given: Any) -> list[str]:
 
 def element(rule: Rule) -> str:
     """An element that fulfils a rule, and names x.jpg."""
-    value = {How.URL: "x.jpg", How.SET: "x.jpg 2x", How.CSS: "background:url(x.jpg)"}[rule.how]
+    value = {How.URL: "x.jpg", How.SET: "x.jpg 2x", How.CSS: "background:url(x.jpg)", How.NAMED: "x.jpg"}[rule.how]
     only = "" if rule.only is None else f' {rule.only[0]}="{min(rule.only[1])}"'
     own = f'{rule.attribute}="{value}"{only}'
     if rule.tag == "source":
@@ -551,7 +551,7 @@ def test_a_feed_gives_its_enclosures_and_the_pictures_of_its_entries() -> None:
         <description>&lt;img src="c.jpg" alt="C"&gt;</description></item></channel></rss>"""
     page = page_of(rss, follow=True)
     assert [one.url.removeprefix("https://example.org/") for one in page.pictures] == [
-        "g/c.jpg", "logo.png", "a.jpg", "b.jpg",
+        "logo.png", "g/c.jpg", "a.jpg", "b.jpg",
     ]  # fmt: skip
     assert [link.url for link in page.links] == ["https://example.org/one"]
     atom = """<feed xmlns="http://www.w3.org/2005/Atom"><entry><title>E</title><link href="/e"/>

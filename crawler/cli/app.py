@@ -195,7 +195,7 @@ def find(
     """
     from crawler.cli.find import looking, show_found
 
-    return show_found(looking(_of_one(url, FrontierFlags(), fetch, discover)), as_json=json)
+    return show_found(looking(_of_one(url, FrontierFlags(), fetch, replace(discover, max_pages=1))), as_json=json)
 
 
 @app.command

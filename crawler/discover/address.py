@@ -77,10 +77,16 @@ class Addresses:
         path, mark, query = reference.partition("?")
         if not self._charset or query.isascii():
             return reference
-        return f"{path}{mark}{quote_from_bytes(query.encode(self._charset, 'xmlcharrefreplace'), _KEPT)}"
+        return f"{path}{mark}{''.join(self._coded(letter) for letter in query)}"
 
-
-_KEPT = "!$&'()*+,/:;=?@[]~%-._"
+    def _coded(self, letter: str) -> str:
+        """A letter of a query; what the charset does not have becomes a reference (URL, "percent-encode after encoding")."""
+        if letter.isascii():
+            return letter
+        try:
+            return quote_from_bytes(letter.encode(self._charset))
+        except UnicodeEncodeError:
+            return f"%26%23{ord(letter)}%3B"
 
 
 def _base(page: str, reference: str) -> URL:

@@ -17,6 +17,7 @@ MOST_EXPANDED = 50_000_000
 """Bytes of a packed sitemap after unpacking (sitemaps.org allows 50 MiB)."""
 _DEEPEST = 64
 _LONGEST = 200_000
+_ENTRIES = frozenset({"url", "sitemap", "item", "entry"})
 _MARKUP = ("encoded", "description", "summary", "content")
 """Elements of a feed whose text is a piece of HTML."""
 _SITEMAP_LINE = re.compile(r"^\s*sitemap\s*:\s*(\S+)", re.IGNORECASE | re.MULTILINE)
@@ -114,7 +115,11 @@ class _Reader:
         if len(self._path) > _DEEPEST:
             raise Refused(f"has more than {_DEEPEST} elements within one another")
         self._words, self._size = [], 0
-        if name in ("enclosure", "content", "thumbnail"):
+        if name in _ENTRIES and (name != "url" or self._path[-2:-1] == ["urlset"]):
+            self._flush()
+        if name == "img" and attributes.get("src"):  # in a piece of XHTML (RFC 4287 3.1.1.3)
+            self._pictures.append((attributes["src"], "img src", attributes.get("alt", ""), ""))
+        elif name in ("enclosure", "content", "thumbnail"):
             self._enclosure(name, attributes)
         elif name == "link" and attributes.get("href"):
             relation = attributes.get("rel", "alternate")
@@ -154,10 +159,23 @@ class _Reader:
             self._pictures.append((words, "image url", "", ""))
 
     def _enclosure(self, name: str, attributes: dict[str, str]) -> None:
-        kind, url = attributes.get("type", ""), attributes.get("url", "")
+        kind, url = attributes.get("type", ""), attributes.get("url") or attributes.get("src", "")
         medium = attributes.get("medium", "")
         if url and (kind.startswith("image/") or medium == "image" or name == "thumbnail"):
             self._pictures.append((url, name if name.startswith("link") else f"{name} url", "", ""))
+
+    def _flush(self) -> None:
+        """What stands before the first entry is of the feed itself: its pictures count, its address and date are no entry's."""
+        self._hand_over(self._pictures, "")
+        self._entry, self._pictures = {}, []
+
+    def _hand_over(self, pictures: list[tuple[str, str, str, str]], title: str) -> None:
+        for url, rule, own_title, caption in pictures:
+            address = self._addresses.of(url)
+            if address is None:
+                self._finds.pass_over(url[:200], rule, "no_address", "is no address of http or https")
+            else:
+                self._finds.picture([Version(address, rule)], "", own_title or title, caption)
 
     def _take(self, name: str) -> None:
         """An entry is complete."""
@@ -169,13 +187,7 @@ class _Reader:
         if earliest is not None and (when := moment(changed)) is not None and when < earliest:
             self._finds.cut("since", where)
             return
-        title = entry.get("title", "") if name in ("item", "entry") else ""
-        for url, rule, own_title, caption in pictures:
-            address = self._addresses.of(url)
-            if address is None:
-                self._finds.pass_over(url[:200], rule, "no_address", "is no address of http or https")
-            else:
-                self._finds.picture([Version(address, rule)], "", own_title or title, caption)
+        self._hand_over(pictures, entry.get("title", "") if name in ("item", "entry") else "")
         address = self._addresses.of(where) if where else None
         if address is not None:
             if name == "sitemap":

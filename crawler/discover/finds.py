@@ -11,7 +11,7 @@ from crawler.found import FoundPicture, Kind, Link, Page, PageOrder, PassedOver
 
 MOST_LINKS = 50_000
 """Links and pictures that are taken from one page or sitemap, each (sitemaps.org: at most 50,000 in a file)."""
-MOST_FALLBACKS = 4
+MOST_FALLBACKS = 8
 MOST_PASSED_OVER = 200
 _MOST_INLINE = 20
 """Times the size of the largest picture in a page that all of them may have together."""
@@ -26,6 +26,10 @@ class Version(NamedTuple):
     url: str
     rule: str
     placeholder: bool = False
+
+
+def _together(one: tuple[str, ...], other: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*one, *other)))[:MOST_FALLBACKS] if other else one
 
 
 class Finds:
@@ -141,9 +145,11 @@ class Finds:
                 self.cut("data_url", url[:100])
                 return
         known = self._pictures.get(url)
-        if known is not None:  # what is said of it anywhere is said of it
+        if known is not None:  # what is said of it anywhere is said of it, of the link around it last
+            if known.rule == "a href" and known.title:
+                known = known._replace(title=title or known.title)
             self._pictures[url] = known._replace(
-                fallbacks=known.fallbacks or fallbacks, alt=known.alt or alt, title=known.title or title,
+                fallbacks=_together(known.fallbacks, fallbacks), alt=known.alt or alt, title=known.title or title,
                 figcaption=known.figcaption or figcaption, link=known.link or link,
             )  # fmt: skip
         elif len(self._pictures) >= MOST_LINKS:
@@ -171,13 +177,15 @@ class Finds:
         depth, verdict = self._order.depth, self._rules.link(url)
         if url in self._links:
             return
-        if kind == "page" and not given:
+        if verdict.why == PICTURE and kind in ("page", "frame"):
+            self.picture([Version(url, rule)])
+        elif kind == "page" and not given:
             if self._follows:
                 self._take_page(url, rule, verdict, False)
         elif kind == "frame" and self._order.kind == "frame":
             self.cut("nested_frames", url)
         elif verdict.why and kind in ("page", "frame"):
-            self.cut(verdict.why if verdict.why != PICTURE else "no_page", url)
+            self.cut(verdict.why, url)
         elif len(self._links) >= MOST_LINKS:
             self.cut("many_links", url)
         else:
@@ -194,7 +202,7 @@ class Finds:
         elif len(self._links) >= MOST_LINKS:
             why = "many_links"
         if why:
-            self.cut(why if why != PICTURE else "no_page", url)
+            self.cut(why, url)
         else:
             self._links[url] = Link(url, address, pattern, host, self._order.depth + 1, "page", rule)
 

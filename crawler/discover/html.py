@@ -11,6 +11,7 @@ from crawler.discover import css, linked_data, media
 from crawler.discover.address import Addresses
 from crawler.discover.finds import Finds, Version
 from crawler.discover.rules import Attributes, How, Rule, found_in, selector
+from crawler.discover.scope import picture_format
 from crawler.discover.srcset import Candidate, best_first, parse
 from crawler.found import Kind
 
@@ -25,6 +26,8 @@ _NEVER_OPEN = frozenset({
 _ABOVE = 6
 """Elements above a picture in which its link and its figure are looked for."""
 _LONGEST = 1000
+_NESTED = 4
+"""Pages in `srcdoc` within one another that are read."""
 _TYPES = frozenset({"", "image/jpeg", "image/jpg", "image/png", "image/apng", "image/gif", "image/webp", "image/avif",
                     "image/bmp", "image/tiff"})  # fmt: skip
 _REFRESH = re.compile(r"""\s*[\d.]+\s*[;,]\s*(?:url\s*=\s*)?["']?([^"']*)""", re.IGNORECASE)
@@ -61,13 +64,13 @@ class _Versions:
         self.lazy = False
 
 
-def read(text: str, page: str, charset: str, finds: Finds) -> None:
-    """Put everything that a page holds into `finds`."""
+def read(text: str, page: str, charset: str, finds: Finds, depth: int = 0) -> None:
+    """Put everything that a page holds into `finds`. `depth`: pages within pages that it stands in."""
     text, cut = _without_depths(text)
     if cut:
         finds.cut("nested", page)
     tree = _parsed(text)
-    _Reader(text, tree, Addresses(page, _base(tree), charset), finds).read()
+    _Reader(text, tree, Addresses(page, _base(tree), charset), finds, depth).read()
 
 
 def base_of(text: str, page: str) -> str:
@@ -89,7 +92,8 @@ def _parsed(text: str) -> LexborHTMLParser:
 
 
 class _Reader:
-    def __init__(self, text: str, tree: LexborHTMLParser, addresses: Addresses, finds: Finds) -> None:
+    def __init__(self, text: str, tree: LexborHTMLParser, addresses: Addresses, finds: Finds, depth: int = 0) -> None:
+        self._depth = depth
         self._text = text
         self._tree = tree
         self._addresses = addresses
@@ -136,6 +140,8 @@ class _Reader:
     def _apply(self, rule: Rule, value: str, attributes: Attributes, versions: _Versions) -> None:
         if rule.how is How.CSS:
             self._css(value, "style attribute")
+        elif rule.how is How.NAMED and not picture_format(f"/{value.strip()}"):
+            return  # a document or a film
         elif rule.how is How.SET:
             versions.lazy |= rule.lazy
             versions.found += [(rule.rank, candidate, rule.name) for candidate in parse(value)]
@@ -154,7 +160,11 @@ class _Reader:
         parent = node.parent
         if parent is None or parent.tag != "picture" or not versions.found:
             return
-        if (attributes.get("type") or "").partition(";")[0].strip().lower() not in _TYPES:
+        kind = (attributes.get("type") or "").partition(";")[0].strip().lower()
+        if kind not in _TYPES:
+            for _, candidate, name in versions.found:
+                if (address := self._addresses.of(candidate.url)) is not None:
+                    self._finds.pass_over(address, f"picture {name}", "format", f"{kind} is not among --formats")
             return
         earlier = self._sources.setdefault(parent.mem_id, [])
         shown = media.holds(attributes.get("media") or "")
@@ -168,10 +178,12 @@ class _Reader:
             versions.found += self._sources.get(around.picture.mem_id, ())
         link_text = ""
         if around.link is not None:
-            large = self._large.get(around.link.mem_id)
-            if large is not None and not self._settings.thumbnails:
-                self._finds.drop(large)
+            # Of several pictures in one link the first is the small version of what it leads to.
+            large = None if self._settings.thumbnails else self._large.pop(around.link.mem_id, None)
+            if large is not None:
                 versions.found.append((_LARGE, Candidate(large), "a href"))
+                if self._settings.width:
+                    self._finds.drop(large)
             link_text = around.link.text(separator=" ") or around.link.attributes.get("title") or ""
         caption = self._caption(around.figure) if around.figure is not None else ""
         self._take(versions, attributes.get("alt") or "", attributes.get("title") or "", caption, link_text)
@@ -204,8 +216,8 @@ class _Reader:
     def _ordered(self, found: list[_Version]) -> Sequence[_Version]:
         if self._settings.width:
             return self._near_width(found, self._settings.width)
-        in_sets = [one.width for rank, one, _ in found if rank >= _SET]
-        if in_sets and not any(in_sets):  # `src` is the version for one pixel a pixel
+        own = [one.width for rank, one, _ in found if rank == _SET]
+        if own and not any(own):  # `src` is the version for one pixel a pixel
             found = [(_SET if rank == 0 else rank, one, name) for rank, one, name in found]
         return sorted(found, key=_size)
 
@@ -223,8 +235,13 @@ class _Reader:
             self._linked_data(node.text())
 
     def _style(self, node: LexborNode, _: Attributes, wanted: bool) -> None:
-        if wanted:
-            self._css(node.text(), "style")
+        if not wanted:
+            return
+        text = node.text()
+        self._css(text, "style")
+        if self._settings.stylesheets and "@import" in text.lower():
+            for reference in css.imports(text):
+                self._page(reference, "style @import", "stylesheet")
 
     def _css(self, text: str, name: str) -> None:
         if "(" in text:
@@ -239,14 +256,18 @@ class _Reader:
     def _caption(self, figure: LexborNode) -> str:
         number = figure.mem_id
         if number not in self._captions:
-            caption = figure.css_first("figcaption")
-            self._captions[number] = caption.text(separator=" ") if caption is not None else ""
+            child = figure.last_child
+            while child is not None and child.tag != "figcaption":
+                child = child.prev
+            if child is None:  # it is in an element of the figure, where it should not be
+                child = figure.css_first("figcaption")
+            self._captions[number] = child.text(separator=" ") if child is not None else ""
         return self._captions[number]
 
     # Links.
 
     def _anchor(self, node: LexborNode, attributes: Attributes, wanted: bool) -> None:
-        href = attributes.get("href")
+        href = attributes.get("href") or attributes.get("xlink:href")
         address = self._addresses.of(href) if href else None
         if address is None:
             if wanted and href and href[:11].lower() == "data:image/":
@@ -260,6 +281,11 @@ class _Reader:
         self._finds.picture([Version(address, "a href")], "", _words(title), "", _words(link))
 
     def _frame(self, node: LexborNode, attributes: Attributes, _: bool) -> None:
+        inner = attributes.get("srcdoc")
+        if inner:  # it is shown in the place of what `src` names (HTML 4.8.5)
+            if self._depth < _NESTED:
+                read(inner, str(self._addresses.base), "utf-8", self._finds, self._depth + 1)
+            return
         self._page(attributes.get("src"), f"{node.tag} src", "frame")
 
     def _meta(self, _: LexborNode, attributes: Attributes, wanted: bool) -> None:

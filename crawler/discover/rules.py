@@ -19,6 +19,7 @@ class How(Enum):
     URL = "an address"
     SET = "a srcset"
     CSS = "declarations of CSS"
+    NAMED = "an address, if it ends like that of a picture"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,8 @@ def _only(name: str, *values: str) -> tuple[str, frozenset[str]]:
     return name, frozenset(values)
 
 
+_TYPES = tuple(f"image/{kind}" for kind in ("jpeg", "png", "gif", "webp", "avif", "svg+xml"))
+
 RULES: tuple[Rule, ...] = (
     # A picture, and what a browser would take of it
     Rule("img", "src"),
@@ -70,8 +73,10 @@ RULES: tuple[Rule, ...] = (
     Rule("table", "background"),
     Rule("td", "background"),
     Rule("th", "background"),
-    Rule("object", "data", only=_only("type", *(f"image/{kind}" for kind in ("jpeg", "png", "gif", "webp", "avif", "svg+xml")))),
-    Rule("embed", "src", only=_only("type", *(f"image/{kind}" for kind in ("jpeg", "png", "gif", "webp", "avif", "svg+xml")))),
+    Rule("object", "data", How.NAMED),
+    Rule("object", "data", only=_only("type", *_TYPES)),
+    Rule("embed", "src", How.NAMED),
+    Rule("embed", "src", only=_only("type", *_TYPES)),
     Rule("", "style", How.CSS),
     # What a script loads when it is scrolled to
     *(
@@ -147,7 +152,7 @@ def selector(text: str) -> str:
     return chosen
 
 
-_PLAIN = ("a[href]", "area[href]", "iframe", "frame", "script[type]", "style")
+_PLAIN = ("a[href]", "a[xlink\\:href]", "area[href]", "iframe", "frame", "script[type]", "style")
 _ALWAYS = ",".join([*_PLAIN, *sorted("feImage" if tag == "feimage" else tag for tag in _BY_PLACE if tag)])
 _RARE = sorted(name for name in ANYWHERE if name != "style")
 

@@ -27,12 +27,11 @@ _PICTURE = re.compile(  # File:Name.jpg is the page about a picture
 )
 _FORMATS = {"jpg": "jpeg", "jpe": "jpeg", "jfif": "jpeg", "apng": "png", "tif": "tiff", "heic": "heif", "svgz": "svg"}
 _ENDINGS = (*_FORMATS, "jpeg", "png", "gif", "webp", "avif", "bmp", "tiff", "heif", "jxl", "jp2", "svg", "ico")
-_SESSION_IN_PATH = re.compile(r";(?:jsessionid|phpsessid|sid)=[^/?#]*", re.IGNORECASE)
-_SESSION = re.compile(
-    r"(?:^|(?<=&))(?:jsessionid|phpsessid|aspsessionid\w*|sessionid|session_id|sid|oscsid|zenid|cfid|cftoken|utm_\w+|gclid|"
-    r"fbclid|msclkid|mc_[ce]id|_ga|igshid)=[^&]*(?:&|$)", re.IGNORECASE
-)  # fmt: skip
 _NUMBER = re.compile(r"\d+")
+_MONTH = re.compile(
+    r"\b(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|"
+    r"nov(?:ember)?|dec(?:ember)?|(?:mon|tues|wednes|thurs|fri|satur|sun)day)\b", re.IGNORECASE
+)  # fmt: skip
 _HASH = re.compile(r"\b[0-9a-f]{8,}(?:-[0-9a-f]{4,})*\b", re.IGNORECASE)
 
 
@@ -108,6 +107,12 @@ def rules_of(settings: DiscoverSettings, roots: tuple[str, ...]) -> Rules:
     return Rules(settings, roots)
 
 
+def why_not_visited(settings: DiscoverSettings, roots: tuple[str, ...], url: str) -> str:
+    """Why an address to which a page has led is not visited; empty if it is. One that looks like a picture's may be."""
+    why = rules_of(settings, roots).link(url).why
+    return "" if why == PICTURE else why
+
+
 def trap_of(url: str, path: str) -> str:
     """The kind of trap that an address looks like, empty if it looks like none."""
     if len(url) > LONGEST_PAGE_URL:
@@ -122,25 +127,15 @@ def trap_of(url: str, path: str) -> str:
 
 def identity(url: str) -> Verdict:
     """What tells a page apart: sessions and campaigns in its address do not count."""
-    plain = without_session(url)
-    parsed = urls.parse(plain)
+    parsed = urls.parse(url)
     host = urls.host_key(parsed)
-    return Verdict("", urls.fingerprint(plain) or 0, _number(pattern_of(host, parsed)), host)
-
-
-def without_session(url: str) -> str:
-    """The address without what only tells a visitor apart, or where he came from."""
-    path, mark, query = url.partition("?")
-    if ";" in path:
-        path = _SESSION_IN_PATH.sub("", path)
-    if mark and (kept := _SESSION.sub("", query)) != query:
-        return f"{path}?{kept.rstrip('&')}".rstrip("?")
-    return path + mark + query
+    return Verdict("", urls.page_fingerprint(url), _number(pattern_of(host, parsed)), host)
 
 
 def pattern_of(host: str, url: URL) -> str:
     """What the addresses of a calendar, of the pages of a list or of a search with filters have in common."""
-    return f"{host}{_NUMBER.sub('0', _HASH.sub('h', url.raw_path))}{'?' if url.raw_query_string else ''}"
+    path = _NUMBER.sub("0", _MONTH.sub("0", _HASH.sub("h", url.raw_path)))
+    return f"{host}{path}{'?' if url.raw_query_string else ''}"
 
 
 def _number(text: str) -> int:

@@ -8,7 +8,7 @@ from crawler.dimensions import ENOUGH, dimensions
 from crawler.found import Kind
 from crawler.model import Reason
 from crawler.page_kind import ENOUGH as ENOUGH_OF_PAGE
-from crawler.page_kind import is_page
+from crawler.page_kind import is_page, is_picture
 from crawler.signatures import sniff
 
 Unwanted = Callable[[int, int], tuple[Reason, str] | None]
@@ -92,7 +92,7 @@ class PagePeek:
             return True
         if len(head) < ENOUGH_OF_PAGE and not sniff(head):
             return False
-        if self._kind == "either" or sniff(head):
+        if self._kind == "either" or is_picture(head):
             return self._picture.look(head)
         return Reason.NOT_PAGE, f"{self._content_type[:60] or 'no Content-Type'}, and it does not begin like a page"
 

@@ -21,6 +21,9 @@ from crawler.process.done import Done, Failed, ReadPage, Results, Told
 from crawler.process.job import Job
 from crawler.process.noise import Noise
 
+_OBJECTS = 50_000
+"""New objects from which on the collector looks for what refers to itself."""
+
 _job = Job(ProcessSettings())
 _noise: Noise | None = None
 
@@ -33,8 +36,14 @@ def setup(settings: ProcessSettings) -> None:
     global _noise
     _noise = Noise()
     use(settings)
+    rest_collector()
+
+
+def rest_collector() -> None:
+    """Have the collector look rarely: what is loaded now stays, and what a batch makes goes without it."""
     gc.collect()
-    gc.freeze()  # what is loaded now stays: no need to look at it in every collection
+    gc.freeze()
+    gc.set_threshold(_OBJECTS)
 
 
 def use(settings: ProcessSettings) -> ProcessSettings:

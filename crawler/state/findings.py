@@ -73,6 +73,11 @@ class TableFindings:
         await self._ask(lambda _: self._tables.miss(miss, attempts, self._clock.wall()))
         self._ended(miss.target)
 
+    async def knows(self, target: Target, url: str) -> bool:
+        """True if an address is that of another page, whether that has been visited or not."""
+        found: bool = await self._ask(lambda _: self._tables.knows(target, url))
+        return found
+
     async def as_picture(self, target: Target) -> Target | None:
         """What was taken for a page is a picture: its target among the pictures, None if that is there already."""
         place: int | None = await self._ask(lambda _: self._as_picture(target))
@@ -120,7 +125,9 @@ class TableFindings:
                 return
 
     async def pages(self) -> AsyncIterator[Sequence[Target]]:
-        """Pages that wait, in the order in which they were found, a few ahead of what is visited."""
+        """Pages that wait, in the order in which they were found, a few ahead of what is visited; none of them where all that
+        were next have been left.
+        """
         after = 0
         while True:
             while self._under_way >= self._pages_ahead or self.tally.waiting <= self._under_way:
@@ -128,13 +135,9 @@ class TableFindings:
                     return
                 await self._wait()
             targets, after = await self._ask(self._pages_after(after))
-            if targets:
-                self._under_way += len(targets)
-                yield targets
-            elif self._closed:
-                return
-            else:
-                await self._wait()
+            self._under_way += len(targets)
+            self._news()  # some may have been left
+            yield targets
 
     def _pictures_after(self, after: int, base: int) -> Callable[[sqlite3.Connection], Any]:
         return lambda _: self._tables.pictures(after, _BATCH, base, self._settings.caption)
@@ -191,12 +194,12 @@ class TableFindings:
             miss = Miss(found, reason, f"{at}{error}", asked=False)
             link = Link(target.url, picture_address(f"{target.url} {target.origin}"), 0, "", 0, "page", "given")
             return [Given(found, link, (), miss)]
-        host, address = urls.host_key(url), urls.fingerprint(target.url) or 0
+        host, address = urls.host_key(url), urls.page_fingerprint(target.url)
         given = [Given(target, Link(str(url), address, 0, host, 0, "page", "given"))]
         if self._settings.sitemap:
             origin = str(url.origin())
             robots = f"{origin}/robots.txt"
-            link = Link(robots, urls.fingerprint(robots) or 0, 0, host, 0, "robots", "given")
+            link = Link(robots, urls.page_fingerprint(robots), 0, host, 0, "robots", "given")
             given.append(Given(target, link, (f"{origin}/sitemap.xml",)))
         return given
 

@@ -17,8 +17,14 @@ from crawler.discover_settings import BARREN_AFTER, DiscoverSettings
 from crawler.found import PAGES, FoundPicture, Kind, Link, Origin, Page
 from crawler.model import Miss, Target, found_target
 
+NO_PAGES = "('alias', 'picture', 'cut')"
+"""Kinds of rows that are no pages that have been visited, for SQL."""
+_UNTRIED = 20
+"""Pages of a pattern that are visited before it is told whether it leads to pictures."""
+
 TABLES = """
--- pages, visited (ended_at) or not; `alias` is an address that led to another page
+-- pages, visited (ended_at) or not. Of kind `alias` is an address that led to another page, `picture` one that was a picture
+-- after all, `cut` one that was left when its pattern gave nothing any more
 CREATE TABLE pages (
     id INTEGER PRIMARY KEY,
     url TEXT NOT NULL,
@@ -44,8 +50,10 @@ CREATE TABLE found (
     told TEXT,                        -- JSON: rule, fallbacks, texts
     data BLOB                         -- of one that stood in the page itself
 );
--- pages of each host and pattern, and how many in a row gave nothing new
-CREATE TABLE budgets (id INTEGER PRIMARY KEY, pages INTEGER NOT NULL, barren INTEGER NOT NULL);
+-- of each host and pattern: pages known, visited, new pictures they gave, and how many visited in a row gave nothing new
+CREATE TABLE budgets (
+    id INTEGER PRIMARY KEY, pages INTEGER NOT NULL, visited INTEGER NOT NULL, pictures INTEGER NOT NULL, barren INTEGER NOT NULL
+);
 CREATE TABLE cuts (why TEXT PRIMARY KEY, count INTEGER NOT NULL, example TEXT NOT NULL) WITHOUT ROWID;
 """
 
@@ -54,8 +62,9 @@ _PICTURES = (
     "FROM found JOIN pages ON pages.id = found.page WHERE found.id > ? ORDER BY found.id LIMIT ?"
 )
 _WAITING = (
-    "SELECT one.id, one.url, one.depth, one.kind, one.rule, coalesce(one.origin, ''), one.fallbacks, root.url, root.final_url "
-    "FROM pages AS one JOIN pages AS root ON root.id = one.root WHERE one.id > ? AND one.ended_at IS NULL ORDER BY one.id LIMIT ?"
+    "SELECT one.id, one.url, one.depth, one.kind, one.rule, coalesce(one.origin, ''), one.fallbacks, root.url, root.final_url, "
+    "coalesce(budgets.barren, 0) FROM pages AS one JOIN pages AS root ON root.id = one.root "
+    "LEFT JOIN budgets ON budgets.id = one.pattern WHERE one.id > ? AND one.ended_at IS NULL ORDER BY one.id LIMIT ?"
 )
 _NEW_PAGE = (
     "INSERT OR IGNORE INTO pages (url, address, pattern, depth, root, kind, rule, origin, fallbacks) "
@@ -88,6 +97,22 @@ class Tally:
     found: int = 0
 
 
+class _Budget(NamedTuple):
+    pages: int
+    visited: int
+    pictures: int
+    barren: int
+
+    @property
+    def promises(self) -> bool:
+        """Pages of this pattern have led to pictures, or too few were visited to tell."""
+        return self.visited < _UNTRIED or self.pictures > 0
+
+
+_NOTHING = _Budget(0, 0, 0, 0)
+BARREN = "barren_pattern"
+
+
 class FoundTables:
     """Reads and writes the tables of pages and of what was found. All calls from the database's thread.
 
@@ -102,6 +127,7 @@ class FoundTables:
         self._db = db
         self._settings = settings
         if fresh:
+            db.execute("UPDATE pages SET kind = 'page' WHERE kind IN ('cut', 'picture')")
             db.execute("UPDATE pages SET ended_at = NULL, reason = NULL WHERE kind NOT IN ('alias', 'given')")
             db.execute("UPDATE budgets SET barren = 0")
             db.execute("DELETE FROM cuts")
@@ -110,7 +136,7 @@ class FoundTables:
             db.execute("UPDATE pages SET ended_at = NULL, reason = NULL WHERE reason = ?", (reason,))
         self.tally = Tally(*db.execute(
             "SELECT count(*) FILTER (WHERE ended_at IS NULL), count(*) FILTER (WHERE ended_at IS NOT NULL AND reason IS NULL "
-            "AND kind != 'alias'), (SELECT count(*) FROM found) FROM pages"
+            f"AND kind NOT IN {NO_PAGES}), (SELECT count(*) FROM found) FROM pages"
         ).fetchone())  # fmt: skip
         self._pages = db.execute("SELECT count(*) FROM pages WHERE kind != 'alias'").fetchone()[0]
 
@@ -135,18 +161,15 @@ class FoundTables:
         """A page has been read: add what it gave, and say that it has ended. Returns how many pictures are new."""
         with _transaction(self._db):
             number, root, pattern = self._own(target)
-            address = urls.fingerprint(final_url)
-            if final_url != target.url and address is not None and self._is_copy(number, final_url, address, root, now):
+            address = urls.page_fingerprint(final_url)
+            if final_url != target.url and self._is_copy(number, final_url, address, root, now):
                 page = Page(page.kind, cuts={"moved": (1, target.url)})
             new = self._add_pictures(page.pictures, number)
             cuts = dict(page.cuts)
             links, elsewhere = self._add_links(page.links, target, root, pattern, cuts)
             self._end(number, final_url if final_url != target.url else None, status, attempts, new, links, now)
             if pattern is not None:
-                fruitful = new or elsewhere
-                self._db.execute(
-                    f"UPDATE budgets SET barren = {'0' if fruitful else 'barren + 1'} WHERE id = ?", (pattern,)
-                )
+                self._judge(target, pattern, new, bool(new or elsewhere))
             self._add_cuts(cuts)
         self.tally.visited += 1
         self.tally.found += new
@@ -166,7 +189,10 @@ class FoundTables:
         with _transaction(self._db):
             number = target.index - PAGES
             rule = target.found.rule if target.found is not None else "given"
-            new = self._add_pictures((FoundPicture(target.url, rule),), number)
+            from_page = self._db.execute(
+                "SELECT id FROM pages WHERE address = ?", (urls.page_fingerprint(target.origin),)
+            ).fetchone()
+            new = self._add_pictures((FoundPicture(target.url, rule),), from_page[0] if from_page else number)
             self._end(number, None, 200, 1, new, 0, now)
             self._db.execute("UPDATE pages SET kind = 'picture' WHERE id = ?", (number,))
         self.tally.found += new
@@ -179,8 +205,32 @@ class FoundTables:
 
     def pages(self, after: int, most: int) -> tuple[list[Target], int]:
         """Pages that wait, and the last of their places."""
-        rows = self._db.execute(_WAITING, (after, most)).fetchall()
-        return [_page(row) for row in rows], rows[-1][0] if rows else after
+        found: list[Target] = []
+        while not found:  # those of a pattern that has given nothing for long are left
+            rows = self._db.execute(_WAITING, (after, most)).fetchall()
+            if not rows:
+                break
+            after = rows[-1][0]
+            left = [row for row in rows if row[-1] >= BARREN_AFTER and row[3] in ("page", "frame")]
+            if left:
+                self._leave(left)
+            found = [_page(row) for row in rows if row not in left]
+        return found, after
+
+    def _leave(self, rows: Sequence[Sequence[Any]]) -> None:
+        with _transaction(self._db):
+            self._db.executemany(
+                "UPDATE pages SET kind = 'cut', ended_at = 0 WHERE id = ?", [(row[0],) for row in rows]
+            )
+            self._add_cuts({BARREN: (len(rows), rows[0][1])})
+        self.tally.waiting -= len(rows)
+
+    def knows(self, target: Target, url: str) -> bool:
+        """True if an address is that of another page, which has been visited or will be."""
+        rows = self._db.execute(
+            "SELECT id FROM pages WHERE address = ? AND reason IS NULL", (urls.page_fingerprint(url),)
+        ).fetchall()
+        return any(number != target.index - PAGES for (number,) in rows)
 
     def cuts(self) -> dict[str, tuple[int, str]]:
         return {
@@ -196,12 +246,24 @@ class FoundTables:
             root, pattern = self._db.execute("SELECT root, pattern FROM pages WHERE id = ?", (number,)).fetchone()
             return number, root, pattern
         parsed = urls.parse(target.url)
-        link = Link(target.url, urls.fingerprint(target.url) or 0, 0, urls.host_key(parsed), 0, "page", "given")
+        link = Link(target.url, urls.page_fingerprint(target.url), 0, urls.host_key(parsed), 0, "page", "given")
         self._insert(link._replace(pattern=0), 0, target.origin, ())
         number = self._db.execute("SELECT id FROM pages WHERE address = ?", (link.address,)).fetchone()[0]
         self._db.execute("UPDATE pages SET kind = 'given' WHERE id = ?", (number,))
         self.tally.waiting += 1
         return number, number, None
+
+    def _judge(self, target: Target, pattern: int, new: int, fruitful: bool) -> None:
+        """Note what a page has given, for its pattern and for that of the page that led to it."""
+        self._db.execute(
+            "UPDATE budgets SET visited = visited + 1, pictures = pictures + ?, "
+            f"barren = {'0' if fruitful else 'barren + 1'} WHERE id = ?", (new, pattern),
+        )  # fmt: skip
+        if new:
+            self._db.execute(
+                "UPDATE budgets SET barren = 0 WHERE id = (SELECT pattern FROM pages WHERE address = ?)",
+                (urls.page_fingerprint(target.origin),),
+            )
 
     def _is_copy(self, number: int, final_url: str, address: int, root: int, now: float) -> bool:
         """True if the address that a page led to is a page of its own; else it is noted, so that it is not visited too."""
@@ -233,33 +295,33 @@ class FoundTables:
         for link in links:
             if self._db.execute("SELECT 1 FROM pages WHERE address = ?", (link.address,)).fetchone():
                 continue
-            why = self._over_budget(link) if link.kind in ("page", "frame") else ""
+            before = self._budget(link.pattern)
+            why = self._over_budget(link, before) if link.kind in ("page", "frame") else ""
             if why:
                 count, example = cuts.get(why, (0, link.url))
                 cuts[why] = count + 1, example
             elif self._insert(link, root, target.url, ()):
                 new += 1
-                elsewhere |= link.pattern != pattern
+                elsewhere |= link.pattern != pattern and before.promises
         self.tally.waiting += new
         return new, elsewhere
 
-    def _over_budget(self, link: Link) -> str:
+    def _over_budget(self, link: Link, of_pattern: _Budget) -> str:
         """The budget that a new page would go beyond, empty if there is none."""
         settings = self._settings
         if settings.max_pages and self._pages >= settings.max_pages:
             return "max_pages"
-        if settings.max_pages_per_host and self._spent(_host_number(link.host))[0] >= settings.max_pages_per_host:
+        if settings.max_pages_per_host and self._budget(_host_number(link.host)).pages >= settings.max_pages_per_host:
             return "max_pages_per_host"
-        pages, barren = self._spent(link.pattern)
-        if settings.max_pages_per_pattern and pages >= settings.max_pages_per_pattern:
+        if settings.max_pages_per_pattern and of_pattern.pages >= settings.max_pages_per_pattern:
             return "max_pages_per_pattern"
-        return "barren_pattern" if barren >= BARREN_AFTER else ""
+        return BARREN if of_pattern.barren >= BARREN_AFTER else ""
 
-    def _spent(self, number: int) -> tuple[int, int]:
-        found: tuple[int, int] | None = self._db.execute(
-            "SELECT pages, barren FROM budgets WHERE id = ?", (number,)
+    def _budget(self, number: int) -> _Budget:
+        found = self._db.execute(
+            "SELECT pages, visited, pictures, barren FROM budgets WHERE id = ?", (number,)
         ).fetchone()
-        return found or (0, 0)
+        return _Budget(*found) if found else _NOTHING
 
     def _insert(self, link: Link, root: int, origin: str, fallbacks: tuple[str, ...]) -> bool:
         cursor = self._db.execute(
@@ -274,7 +336,7 @@ class FoundTables:
         self._pages += 1
         for number in (_host_number(link.host), link.pattern):
             self._db.execute(
-                "INSERT INTO budgets VALUES (?, 1, 0) ON CONFLICT (id) DO UPDATE SET pages = pages + 1", (number,)
+                "INSERT INTO budgets VALUES (?, 1, 0, 0, 0) ON CONFLICT (id) DO UPDATE SET pages = pages + 1", (number,)
             )
         return True
 
@@ -328,6 +390,7 @@ def _told(picture: FoundPicture) -> str:
 
 def _picture(row: Sequence[Any], base: int, caption: str) -> Target:
     number, url, page, depth, position, told, data = row
+    page = "" if page == url else page  # it was given itself
     texts = json.loads(told)
     fallbacks = tuple(texts.pop("fallbacks", ()))
     picture = FoundPicture(url, texts.pop("rule"), fallbacks, data=data, **texts)
@@ -335,7 +398,7 @@ def _picture(row: Sequence[Any], base: int, caption: str) -> Target:
 
 
 def _page(row: Sequence[Any]) -> Target:
-    number, url, depth, kind, rule, origin, fallbacks, root, root_final = row
+    number, url, depth, kind, rule, origin, fallbacks, root, root_final, _ = row
     known: Kind = kind
     roots = root if root_final is None else f"{root} {root_final}"
     others = tuple(json.loads(fallbacks)) if fallbacks else ()

@@ -13,6 +13,7 @@ from crawler.errors import NotARun
 from crawler.found import PAGES
 from crawler.model import PAGE, Reason, Record, Settled
 from crawler.state.findings import BASE
+from crawler.state.found_tables import NO_PAGES
 from crawler.state.home import FILE, FOLDER, find_home
 from crawler.state.lock import holder
 from crawler.state.rows import RECORD_COLUMNS, SETTLED_COLUMNS, record_of, settled_of
@@ -83,9 +84,9 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class MissRow:
-    """A missed target."""
+    """A missed target. `index` is None for a page."""
 
-    index: int
+    index: int | None
     url: str
     reason: str
     later: bool
@@ -151,7 +152,7 @@ class RunReader:
                 (reason, PAGE, PAGES),
             )
             for index, url, why, *rest in rows:
-                yield MissRow(index, url, why, _is_later(why), *rest)
+                yield MissRow(index if index < PAGES else None, url, why, _is_later(why), *rest)
 
     def records(self) -> Iterator[Record]:
         """Stored pictures in order of their position."""
@@ -196,7 +197,7 @@ def _depths(db: sqlite3.Connection) -> list[Depth]:
     rows = db.execute(
         "SELECT depth, count(*) FILTER (WHERE ended_at IS NOT NULL AND reason IS NULL), "
         "count(*) FILTER (WHERE reason IS NOT NULL), count(*) FILTER (WHERE ended_at IS NULL) "
-        "FROM pages WHERE kind != 'alias' GROUP BY depth ORDER BY depth"
+        f"FROM pages WHERE kind NOT IN {NO_PAGES} GROUP BY depth ORDER BY depth"
     ).fetchall()
     pictures = {
         depth: counts
