@@ -29,6 +29,11 @@ def says_page(content_type: str) -> bool:
     return _TYPES.match(content_type) is not None
 
 
+def says_css(content_type: str) -> bool:
+    """True for the type of a style sheet."""
+    return content_type.strip().lower().startswith("text/css")
+
+
 def is_picture(head: bytes) -> bool:
     """True for what begins like a picture, and like nothing that is printed or drawn by a program."""
     return sniff(head) not in ("", "PDF", "EPS")

@@ -10,7 +10,7 @@ from crawler.clock import Clock
 from crawler.discover_settings import DiscoverSettings
 from crawler.found import CUTS, PAGES, Page, PageOrder
 from crawler.model import Fetched, Miss, Reason, Target, Visit
-from crawler.page_kind import ENOUGH, is_page, is_picture
+from crawler.page_kind import ENOUGH, is_page, is_picture, says_css
 from crawler.ports import Findings, Processor
 
 Listing = Callable[[Target], Awaitable[None]]
@@ -175,8 +175,9 @@ class Search:
         roots = tuple(found.root.split()) or tuple(dict.fromkeys((fetched.target.url, url)))
         if found.depth == 0 and url not in roots:  # where what was given has led
             roots = (*roots, url)
+        kind = "stylesheet" if says_css(fetched.content_type) else found.kind
         return PageOrder(
-            url, fetched.content_type, found.kind, found.depth, roots, fetched.directives, self._agent, self._formats,
+            url, fetched.content_type, kind, found.depth, roots, fetched.directives, self._agent, self._formats,
             self._settings,
         )  # fmt: skip
 
