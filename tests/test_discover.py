@@ -6,6 +6,7 @@ import base64
 import gzip
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -127,6 +128,16 @@ def test_a_picture_is_found_wherever_a_browser_would(html: str) -> None:
 )
 def test_what_no_browser_shows_is_not_found(html: str) -> None:
     assert urls(html) == []
+
+
+def test_every_rule_stands_in_the_documentation() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "pages.md").read_text()
+    assert [rule.attribute for rule in RULES if f"`{rule.attribute}`" not in text] == []
+    named = {name for rule in RULES if rule.only is not None and rule.tag == "meta" for name in rule.only[1]}
+    assert [
+        name for name in named if f"`{name}`" not in text and name not in ("image", "thumbnailurl", "contenturl")
+    ] == []
+    assert [one for one in CUTS if one.startswith("max_") and f"--{one.replace('_', '-')}" not in text] == []
 
 
 # The best version -------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.server
 import json
 import runpy
@@ -21,6 +22,8 @@ from PIL import Image, ImageStat
 from tests.cli import crawler, inside
 from tests.servers.handle import Faults
 from tests.servers.pictures import jpeg
+from tests.servers.validators import Page as Html
+from tests.servers.validators import Pages, running_validators
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -35,7 +38,7 @@ def run_example(name: str, *arguments: str) -> str:
 def test_every_example_has_a_test() -> None:
     tested = {
         "blur_boxes.py", "captions_to_webdataset.py", "crawl.toml", "drop_blank.py", "embed_in_a_service.py",
-        "first_exercise.py", "watch_outcomes.py",
+        "find_pictures.py", "first_exercise.py", "own_rule.py", "site_to_dataset.py", "watch_outcomes.py",
     }  # fmt: skip
     assert {path.name for path in EXAMPLES.iterdir() if path.is_file()} == tested
 
@@ -54,6 +57,42 @@ def test_the_configuration_file_sets_headers_for_all_hosts_and_for_one(faults: F
     shown = inside("run", "--config", own, "--show-settings").out
     assert "Bearer" not in shown
     assert "Authorization: ***" in shown
+
+
+def test_pictures_are_found_in_a_page_that_is_there(tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    page.write_text('<img src="a.jpg" srcset="b.jpg 2x" alt="Two of it">')
+    assert (
+        run_example("find_pictures.py", str(page), "https://example.org/g/")
+        == "https://example.org/g/b.jpg Two of it\n"
+    )
+
+
+def test_a_rule_of_ones_own_finds_what_no_other_does(tmp_path: Path) -> None:
+    script = "<script>showPicture(7)</script>"
+    pages = Pages({"/": Html(script.encode(), "text/html"), "/full/7.jpg": Html(jpeg(40, 30))})
+    with running_validators(pages) as site:
+        done = crawler(
+            "run", site.url(""), "--extractor", "examples.own_rule:pictures", "-o", tmp_path / "out", "--allow-private", "--json",
+            cwd=EXAMPLES.parent,
+        )  # fmt: skip
+    assert done.summary["stored"] == 1, done.err
+    assert json.loads((tmp_path / "out/metadata.jsonl").read_text())["title"] == "No. 7"
+
+
+async def test_a_site_becomes_a_dataset(tmp_path: Path) -> None:
+    pages = Pages({"/": Html(b'<a href="/a">a</a>', "text/html"), "/p.jpg": Html(jpeg(40, 30))})
+    pages["/a"] = Html(b'<img src="/p.jpg" alt="What is seen">', "text/html")
+    manager = running_validators(pages)
+    site = await asyncio.to_thread(manager.__enter__)
+    try:
+        example = await asyncio.to_thread(runpy.run_path, str(EXAMPLES / "site_to_dataset.py"))
+        await example["main"](site.url(""), str(tmp_path / "out"), allow_private=True)
+    finally:
+        await asyncio.to_thread(manager.__exit__, None, None, None)
+    with tarfile.open(tmp_path / "out/00000.tar") as tar:
+        texts = [tar.extractfile(name) for name in tar.getnames() if name.endswith(".txt")]
+    assert len(texts) == 1
 
 
 @pytest.mark.parametrize(
