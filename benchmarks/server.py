@@ -34,14 +34,15 @@ pid "{home}/nginx.pid";
 error_log "{home}/error.log" warn;
 events {{ worker_connections 8192; }}
 http {{
-    access_log off;
+    log_format short "$uri $status";
+    access_log {log};
     sendfile on;
     tcp_nopush on;
     keepalive_requests 1000000;
     keepalive_timeout 75s;
     open_file_cache max=20000 inactive=600s;
     open_file_cache_valid 600s;
-    types {{ image/jpeg jpg; image/png png; image/webp webp; image/gif gif; }}
+    types {{ text/html html; image/jpeg jpg; image/png png; image/webp webp; image/gif gif; }}
     default_type application/octet-stream;
     client_body_temp_path "{home}/body";
     proxy_temp_path "{home}/proxy";
@@ -57,8 +58,11 @@ http {{
 
 
 @contextmanager
-def serve(folder: Path, addresses: int = 16) -> Iterator[list[str]]:
+def serve(folder: Path, addresses: int = 16, log: Path | None = None) -> Iterator[list[str]]:
     """Serve `folder` and yield one base URL for each of 127.0.0.1 ... 127.0.0.`addresses`, all on one port.
+
+    Args:
+        log: where paths and statuses are written, a line each.
 
     Only Linux answers on the whole of 127.0.0.0/8; elsewhere keep `addresses` at 1.
     """
@@ -68,7 +72,7 @@ def serve(folder: Path, addresses: int = 16) -> Iterator[list[str]]:
     with tempfile.TemporaryDirectory(prefix="crawler-bench-") as home:
         port = _free_port(hosts)
         config = Path(home) / "nginx.conf"
-        config.write_text(_config(folder.resolve(), home, hosts, port))
+        config.write_text(_config(folder.resolve(), home, hosts, port, log))
         process = subprocess.Popen(
             [_nginx(), "-p", home, "-c", str(config), "-e", f"{home}/error.log"], stdin=subprocess.DEVNULL
         )
@@ -89,11 +93,11 @@ def write_list(path: Path, folder: Path, base_urls: Sequence[str], count: int) -
     return path
 
 
-def _config(folder: Path, home: str, hosts: Sequence[str], port: int) -> str:
+def _config(folder: Path, home: str, hosts: Sequence[str], port: int, log: Path | None) -> str:
     # Started by root, nginx would drop to an account that may not read the corpus.
     user = f"user {getpass.getuser()};\n" if os.geteuid() == 0 else ""
     listen = "\n".join(f"        listen {host}:{port} backlog=16384;" for host in hosts)
-    return CONFIG.format(user=user, home=home, listen=listen, root=folder)
+    return CONFIG.format(user=user, home=home, listen=listen, root=folder, log=f'"{log}" short' if log else "off")
 
 
 def _nginx() -> str:

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crawler import urls
+from crawler.found import PAGES
 from crawler.frontier import book
 from crawler.frontier.backoff import FIRST, LONGEST, Backoff
 from crawler.frontier.host import Rules
@@ -562,3 +563,57 @@ def test_a_server_that_always_says_now_is_not_asked_for_ever() -> None:
 def test_an_asked_wait_is_no_reason_to_try_what_is_never_tried() -> None:
     assert Backoff(0)(Miss(target(0), Reason.RATE_LIMITED, retry_after=1.0), visit(0)) is None
     assert Backoff(5)(Miss(target(0), Reason.NOT_FOUND, retry_after=1.0), visit(0)) is None
+
+
+# Pages and pictures -----------------------------------------------------------------------------------------------------
+
+
+def page(index: int, host: str = "a") -> Visit:
+    return visit_of(Target(PAGES + index, f"http://{host}/{index}.html"))
+
+
+async def order_of(enough: int, *visits: Visit) -> str:
+    """In which order they are given out: pictures by digits, pages by letters."""
+    frontier = HostFrontier(Rules(per_host=1), FakeClock(), None, 8192, lambda: enough)
+    for one in visits:
+        await frontier.add(one)
+    frontier.close()
+    found = ""
+    async with asyncio.timeout(LIMIT):
+        while (taken := await frontier.take()) is not None:
+            index = taken.target.index
+            found += chr(ord("a") + index - PAGES) if index >= PAGES else str(index)
+            release(frontier, taken)
+    return found
+
+
+async def test_pictures_of_a_host_come_before_its_pages_while_there_are_enough() -> None:
+    mixed = page(0), visit(1), page(1), visit(2), visit(3)
+    assert await order_of(0, *mixed) == "123ab"
+    assert await order_of(2, *mixed) == "12ab3"
+
+
+async def test_pages_come_first_where_pictures_would_run_out() -> None:
+    assert await order_of(100, page(0), visit(1), page(1), visit(2)) == "ab12"
+
+
+async def test_a_host_with_pages_only_has_its_turn_among_the_others() -> None:
+    assert await order_of(0, visit(1), visit(2), page(0, "b"), page(1, "b")) == "1a2b"
+
+
+async def test_a_frontier_that_is_held_open_waits_for_what_may_come_back() -> None:
+    frontier = frontier_of()
+    await frontier.add(visit(1))
+    frontier.close()
+    taken = await frontier.take()
+    assert taken is not None
+    frontier.hold_open()
+    release(frontier, taken)
+    again = asyncio.create_task(frontier.take())
+    await settle()
+    assert not again.done()
+    frontier.retry(taken)
+    frontier.let_go()
+    assert await again is taken
+    release(frontier, taken)
+    assert await frontier.take() is None

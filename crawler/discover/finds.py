@@ -63,6 +63,9 @@ class Finds:
         self, versions: list[Version], alt: str = "", title: str = "", figcaption: str = "", link: str = ""
     ) -> None:
         """Take a picture in the best of its versions, or all of them if that is wanted."""
+        if len(self._pictures) >= MOST_LINKS:
+            self.cut("many_pictures", versions[0].url[:500])
+            return
         if self._all:
             for version in versions:
                 if self._is_taken(version):
@@ -161,6 +164,11 @@ class Finds:
 
     def anchor(self, url: str, nofollow: bool) -> bool:
         """Take the link of an anchor, if it is followed. False for one that leads to a picture."""
+        if len(self._links) >= MOST_LINKS:
+            if picture_format(url):
+                return False
+            self.cut("many_links", url)
+            return True
         verdict = self._rules.link(url)
         if verdict.why == PICTURE:
             return False

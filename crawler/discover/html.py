@@ -32,7 +32,7 @@ _TYPES = frozenset({"", "image/jpeg", "image/jpg", "image/png", "image/apng", "i
                     "image/bmp", "image/tiff"})  # fmt: skip
 _REFRESH = re.compile(r"""\s*[\d.]+\s*[;,]\s*(?:url\s*=\s*)?["']?([^"']*)""", re.IGNORECASE)
 _HIDDEN_BASE = re.compile(
-    r"<noscript(?:\s[^>]*)?>(?:(?!</noscript)[^<]|<(?!/noscript|base\s))*<base(?=\s)", re.IGNORECASE
+    r"<noscript(?:\s[^>]*)?>(?:(?!</noscript)[^<]|<(?!/noscript|base\s)){0,2000}<base(?=\s)", re.IGNORECASE
 )
 _FEEDS = ("application/rss+xml", "application/atom+xml")
 _LAZY, _LARGE, _SET = 1, 3, 2

@@ -98,10 +98,10 @@ class Rules:
         return Verdict(trap) if trap else identity(url)
 
 
-_MOST_JUDGED = 20_000
+_MOST_JUDGED = 5_000
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)
 def rules_of(settings: DiscoverSettings, roots: tuple[str, ...]) -> Rules:
     """The rules of a page given: the same for all that is reached from it."""
     return Rules(settings, roots)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+_LONGEST = 100_000
+"""Characters that are read: no real one has a hundredth."""
 _BLANKS = "\t\n\f\r "
 _FLOAT = re.compile(r"-?(?:\d+|\d*\.\d+)(?:[eE][+-]?\d+)?")
 _DIGITS = re.compile(r"\d+", re.ASCII)
@@ -25,6 +27,7 @@ class Candidate(NamedTuple):
 
 def parse(text: str) -> list[Candidate]:
     """The candidates in the order in which they stand; those that are written wrongly are left out."""
+    text = text[:_LONGEST]
     if _PLAIN.fullmatch(text):
         return [Candidate(url, int(width)) for url, width in _PLAIN_ONE.findall(text)]
     found: list[Candidate] = []

@@ -19,6 +19,8 @@ from crawler.model import Miss, Target, found_target
 
 NO_PAGES = "('alias', 'picture', 'cut')"
 """Kinds of rows that are no pages that have been visited, for SQL."""
+_MOST_DATA = 4_000_000
+"""Bytes of pictures that stood in pages, handed out at a time."""
 _UNTRIED = 20
 """Pages of a pattern that are visited before it is told whether it leads to pictures."""
 
@@ -200,8 +202,17 @@ class FoundTables:
 
     def pictures(self, after: int, most: int, base: int, caption: str) -> tuple[list[Target], int]:
         """Pictures found, and the last of their places."""
-        rows = self._db.execute(_PICTURES, (after, most)).fetchall()
-        return [_picture(row, base, caption) for row in rows], rows[-1][0] if rows else after
+        found: list[Target] = []
+        held = 0
+        cursor = self._db.execute(_PICTURES, (after, most))
+        for row in cursor:
+            found.append(_picture(row, base, caption))
+            after = row[0]
+            held += len(row[-1] or b"")
+            if held > _MOST_DATA:
+                break
+        cursor.close()
+        return found, after
 
     def pages(self, after: int, most: int) -> tuple[list[Target], int]:
         """Pages that wait, and the last of their places."""
