@@ -12,7 +12,7 @@ from typing import IO, Final
 
 ROOT: Final = Path(__file__).parents[1]
 COMMANDS: Final[dict[str, tuple[str, ...]]] = {
-    "imports": ("-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"),
+    "imports": ("-c", "from importlinter.cli import lint_imports_command; lint_imports_command(['--no-cache'])"),
     "ruff": ("-m", "ruff", "check", "."),
     "format": ("-m", "ruff", "format", "--check", "."),
     "mypy": ("-m", "mypy"),

@@ -10,16 +10,18 @@ from pathlib import Path
 import pytest
 
 from crawler.bench.measures import Result
-from crawler.bench.plan import Report
+from crawler.bench.plan import Effort, Report
 from crawler.bench.usage import usage_of
 from crawler.bench.verdict import verdict
-from tests.cli import crawler, inside
+from crawler.cli import bench as cli_bench
+from tests.cli import inside
 
 MEASURES = ["floor", "processes", "threads", "aiohttp", "fetch", "store", "whole"]
 
 
-def test_it_measures_this_machine_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    done = crawler("bench", "--quick", "--json", "-o", tmp_path, limit=240)
+def test_it_measures_this_machine_and_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli_bench, "QUICK", Effort(0.3, 1))
+    done = inside("bench", "--quick", "--json", "-o", tmp_path)
     assert done.code == 0, done.err
     told = done.summary
     assert list(told["measures"]) == MEASURES

@@ -81,19 +81,22 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield address
 
 
+COUNT = 250
+
+
 async def test_a_run_of_large_pictures_is_held_back_by_its_workers_and_tells_every_stage(
     base: str, tmp_path: Path
 ) -> None:
-    urls = [f"{base}/{number % 8}.jpeg?{number}" for number in range(700)]
+    urls = [f"{base}/{number % 8}.jpeg?{number}" for number in range(COUNT)]
     settings = Settings.of(urls, output=tmp_path / "out", workers=1, per_host=0, allow_private=True, robots=False)
     summary = await crawl(settings)
-    assert summary.stored == 700
+    assert summary.stored == COUNT
     assert summary.bottleneck.startswith("workers"), summary.bottleneck
     assert summary.workers_busy > 0.75
     assert 0 < summary.parent_cpu_seconds < summary.seconds * 2
     met = ["connect", "first_byte", "body", "queue", "decode", "resize", "encode", "store"]
     assert list(summary.stages) == met
-    assert {name: summary.stages[name].count for name in met[1:]} == dict.fromkeys(met[1:], 700)
+    assert {name: summary.stages[name].count for name in met[1:]} == dict.fromkeys(met[1:], COUNT)
     told = summary.as_json()["stages"]["decode"]
     assert 0 < told["p50_ms"] <= told["p99_ms"] <= told["longest_ms"]
 

@@ -22,7 +22,7 @@ from tests.servers import pictures as made
 from tests.servers.nginx import Nginx, find_nginx, running_nginx
 
 HOSTS: Final = tuple(f"127.0.0.{number}" for number in range(1, 9))
-COUNT: Final = 3000
+COUNT: Final = 1500
 PER_HOST: Final = 4
 
 pytestmark = pytest.mark.skipif(
@@ -78,7 +78,7 @@ def listed(nginx: Nginx) -> dict[str, str]:
     return urls
 
 
-def test_three_thousand_addresses_end_as_expected_and_a_rerun_skips_them_all(nginx: Nginx, tmp_path: Path) -> None:
+def test_fifteen_hundred_addresses_end_as_expected_and_a_rerun_skips_them_all(nginx: Nginx, tmp_path: Path) -> None:
     urls = listed(nginx)
     (tmp_path / "urls.txt").write_text("\n".join(urls))
     out = tmp_path / "out"
