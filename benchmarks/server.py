@@ -40,7 +40,7 @@ http {{
     tcp_nopush on;
     keepalive_requests 1000000;
     keepalive_timeout 75s;
-    open_file_cache max=20000 inactive=600s;
+    open_file_cache max=8000 inactive=600s;
     open_file_cache_valid 600s;
     types {{ text/html html; image/jpeg jpg; image/png png; image/webp webp; image/gif gif; }}
     default_type application/octet-stream;

@@ -48,7 +48,7 @@ def main() -> None:
 
 def make_site(folder: Path, pages: int, each: int) -> None:
     """Pages in a tree of ten branches, in folders of a hundred, each with a menu that all have."""
-    menu = "".join(f'<li><a href="/0/{number}.html">Section {number}</a>' for number in range(1, 11))
+    menu = "".join(f'<li><a href="/{number % _FOLDERS}/{number}.html">Section {number}</a>' for number in range(1, 11))
     for number in range(pages):
         place = folder / str(number % _FOLDERS)
         place.mkdir(parents=True, exist_ok=True)
@@ -84,7 +84,8 @@ def crawl(base: str, output: Path, stops: list[float]) -> tuple[float, list[floa
                     os.killpg(process.pid, signal.SIGKILL)
                     break
                 time.sleep(_EVERY)
-            process.wait()
+            if process.wait() not in (0, -signal.SIGKILL):
+                raise RuntimeError(f"the crawl ended with exit code {process.returncode}")
     return time.perf_counter() - began, memory
 
 

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from crawler.api import Crawler
-from crawler.cli.run import loop_factory
+from crawler.cli.run import LOG_WIDTH, loop_factory
 from crawler.found import CUTS, FoundPicture, Page
 from crawler.model import Target
 from crawler.progress import Summary
@@ -39,7 +39,7 @@ def show_found(settings: Settings, *, as_json: bool) -> int:
     if as_json:
         print(json.dumps([_page_json(target, page) for target, page in pages], ensure_ascii=False))
     else:
-        console = Console(soft_wrap=True, emoji=False)
+        console = Console(soft_wrap=True, emoji=False, width=None if sys.stdout.isatty() else LOG_WIDTH)
         for target, page in pages:
             _print_page(target, page, console)
     return 0

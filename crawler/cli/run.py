@@ -24,7 +24,7 @@ from crawler.report.summary import print_summary, visible
 from crawler.settings import Settings
 
 _TERMINAL_EVERY = 0.25
-_LOG_WIDTH = 10_000  # a log is not folded: an address in it can be found and copied
+LOG_WIDTH = 10_000  # a log is not folded: an address in it can be found and copied
 
 
 _MOST_FILES = 65_536
@@ -83,7 +83,7 @@ def run_to_end(settings: Settings, *, quiet: bool = False, json_summary: bool = 
     allocator.give_back()
     _allow_open_files()
     logging.getLogger("asyncio").addFilter(_without_noise)
-    console = Console(stderr=True, quiet=quiet, emoji=False, width=None if sys.stderr.isatty() else _LOG_WIDTH)
+    console = Console(stderr=True, quiet=quiet, emoji=False, width=None if sys.stderr.isatty() else LOG_WIDTH)
     display = _display(console, settings, quiet)
     run = Crawler(settings, progress=display.show, progress_every=_TERMINAL_EVERY if console.is_terminal else None)
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
