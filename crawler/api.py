@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from crawler import workshop
 from crawler.clock import Clock, SystemClock
-from crawler.discover.scope import why_not_visited
 from crawler.errors import CrawlerError, InputError, SettingsError, StoreStopped
 from crawler.fetch.budget import ByteBudget
 from crawler.fetch.client import Client
@@ -37,15 +36,15 @@ from crawler.progress import Progress, Summary
 from crawler.report.bottleneck import bottleneck
 from crawler.report.counters import Counters
 from crawler.search import Listing, Search, Seen
-from crawler.settings import ProcessSettings, Settings
+from crawler.settings import DiscoverSettings, ProcessSettings, Settings
 from crawler.stages import Stopwatch
 from crawler.state.findings import TableFindings
 from crawler.state.found_tables import Tally
 from crawler.state.home import home_for
-from crawler.state.run_table import RunTable
 
 if TYPE_CHECKING:
     from crawler.process.header_check import HeaderCheck
+    from crawler.state.run_table import RunTable
 
 logger = logging.getLogger(__name__)
 
@@ -330,7 +329,7 @@ class Crawler:
             self._findings, self._pool, self.settings.discover, self._clock,
             agent=product(fetch.agent),
             formats=self.settings.process.formats,
-            judge=why_not_visited,
+            judge=_judge,
             ignore_x_robots=fetch.ignore_x_robots,
             listing=self._listing,
             seen=self._seen,
@@ -456,9 +455,24 @@ def _source(settings: Settings) -> Targets:
         settings.input,
         None if process.transform else tuple(hashed.values()),
         hashed,
-        RunTable,
+        _open_run,
         [output.label for output in process.outputs if output.label],
     )
+
+
+# Imported when they are needed: one picture alone should not wait for them.
+
+
+def _judge(settings: DiscoverSettings, roots: tuple[str, ...], url: str) -> str:
+    from crawler.discover.scope import why_not_visited
+
+    return why_not_visited(settings, roots, url)
+
+
+def _open_run(folder: str, take: str) -> RunTable:
+    from crawler.state.run_table import RunTable
+
+    return RunTable(folder, take)
 
 
 __all__ = ["Crawler", "CrawlerError", "crawl"]
