@@ -158,6 +158,7 @@ CUTS = {
     "max_pages_per_pattern": "more than --max-pages-per-pattern",
     "barren_pattern": "200 pages like it in a row gave nothing new",
     "nested_frames": "a frame in a frame",
+    "nested_sitemaps": "more than five sitemaps that lead to one another",
     "nested": "elements nested too deeply, the rest of the page is not read",
     "many_links": "more than 50,000 links in one page",
     "many_pictures": "more than 50,000 pictures in one page",

@@ -20,6 +20,10 @@ _BEGINS = re.compile(
 _SVG = re.compile(
     rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*(?:<!DOCTYPE svg[^>]*>\s*)?<svg[\s>]", re.DOTALL | re.IGNORECASE
 )
+_BINARY = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]")
+"""Bytes that no text has (WHATWG MIME Sniffing 3)."""
+_STRAY = 32
+"""How many of them a page that says that it is one may begin with."""
 _GZIP = b"\x1f\x8b"
 _LISTS: tuple[Kind, ...] = ("robots", "sitemap", "stylesheet")
 
@@ -52,4 +56,6 @@ def is_page(head: bytes, content_type: str, kind: Kind) -> bool:
         text = head[2:].replace(b"\0", b"")
     if _SVG.match(text):
         return False
-    return says_page(content_type) or _BEGINS.match(text) is not None
+    if _BEGINS.match(text) is not None:
+        return True
+    return says_page(content_type) and len(_BINARY.findall(text[:ENOUGH])) <= _STRAY

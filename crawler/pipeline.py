@@ -262,7 +262,7 @@ class Pipeline:
         try:
             answer = await self._fetch(visit)
             if isinstance(answer, Fetched):
-                if returns := visit.has_other_version:
+                if returns := visit.target.found is not None and visit.has_other_version:
                     self._frontier.hold_open()
                 await self._make_room(answer, visit)
             else:

@@ -380,8 +380,8 @@ class Findings(Protocol):
         """A page could not be read."""
         ...
 
-    async def knows(self, target: Target, url: str) -> bool:
-        """True if an address is that of another page, whether that has been visited or not."""
+    async def claims(self, target: Target, url: str) -> bool:
+        """Take an address to which a page has led, so that nobody else visits it. False if it is known as another page."""
         ...
 
     async def as_picture(self, target: Target) -> Target | None:

@@ -136,9 +136,9 @@ class Search:
         target, found = visit.target, visit.target.found
         if found is None or found.kind not in ("page", "frame") or target.index < PAGES:
             return False
-        why = "moved" if await self.findings.knows(target, url) else ""
-        if not why and found.rule != "given":
-            why = self._judge(self._settings, tuple(found.root.split()), url)
+        why = "" if found.rule == "given" else self._judge(self._settings, tuple(found.root.split()), url)
+        if not why and not await self.findings.claims(target, url):
+            why = "moved"
         if why:
             cuts = {why: (1, url)}
             await self.findings.record(target, Page(found.kind, cuts=cuts), target.url, 0, visit.attempts)

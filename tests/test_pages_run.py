@@ -354,7 +354,7 @@ def test_what_pages_can_be_made_of_is_bounded_and_named_and_the_run_goes_on(site
     listed = '<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9"><url><loc>/map.xml</loc></url></urlset>'
     site.holds["/map.xml"] = Page(listed.encode(), "application/xml")  # type: ignore[index]
     summary = run(site, tmp_path / "out", follow=True, max_page_bytes=1_000_000)
-    assert summary.reasons == {"too_large": 2, "redirect": 1, "not_page": 1}
+    assert summary.reasons == {"too_large": 2, "redirect": 1, "not_page": 2}
     assert summary.stored == 1
     assert summary.cuts["nested"][0] == 1
     assert Counter(site.paths())["/map.xml"] == 1
@@ -373,6 +373,20 @@ def test_a_sitemap_that_lists_itself_and_a_bomb_among_sitemaps_end(site: Validat
     assert (summary.stored, summary.reasons) == (1, {"not_found": 1})
     assert summary.cuts["large_sitemap"][0] == 1
     assert set(Counter(site.paths()).values()) == {1}
+
+
+def test_a_chain_of_sitemaps_without_end_ends(tmp_path: Path) -> None:
+    def chain(host: str, path: str) -> Page:
+        number = int(path.rpartition("/")[2].partition(".")[0] or 0) if path.endswith(".xml") else 0
+        if number > 50:
+            return NOT_THERE
+        body = f"<sitemapindex><sitemap><loc>/{number + 1}.xml</loc></sitemap></sitemapindex>"
+        return Page(body.encode(), "text/xml") if path.endswith(".xml") else Site()(host, path)
+
+    with running_validators(chain) as site:
+        summary = run(site, tmp_path / "out", "1.xml", pages=True)
+        assert len(site.paths()) < 10
+    assert summary.cuts["nested_sitemaps"][0] == 1
 
 
 def test_the_sitemaps_of_a_site_are_used_when_told_so(site: Validators, tmp_path: Path) -> None:

@@ -225,7 +225,7 @@ def test_what_was_missed_has_its_reason(whole: Crawl) -> None:
     assert reasons["not_found"] >= {"/p/fall/nothing.jpg", "/files/gone.html"}
     assert reasons["forbidden"] == {"/files/forbidden.html"}
     assert reasons["robots"] >= {"/private/page.html", "/private/picture.jpg"}
-    assert reasons["not_page"] == {"/files/paper", "/files/text"}
+    assert reasons["not_page"] == {"/files/binary.html", "/files/paper", "/files/text"}
     assert reasons["opted_out"] == {"/p/polite/x-noindex.jpg"}
 
 

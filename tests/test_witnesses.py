@@ -25,6 +25,7 @@ LIMIT: Final = 60.0
 TRAP: Final = "/({})/".format("|".join((*TRAPS, "session", "hop")))
 IN_CI: Final = "CI" in os.environ
 
+pytestmark = pytest.mark.witness
 needs_wget = pytest.mark.skipif(
     shutil.which("wget") is None and not IN_CI, reason="wget is not installed: apt-get install wget"
 )

@@ -12,6 +12,8 @@ from crawler.found import FoundPicture, Kind, Link, Page, PageOrder, PassedOver
 MOST_LINKS = 50_000
 """Links and pictures that are taken from one page or sitemap, each (sitemaps.org: at most 50,000 in a file)."""
 MOST_FALLBACKS = 8
+_DEEPEST_SITEMAP = 5
+"""Sitemaps that lead to one another (sitemaps.org knows one index above them)."""
 MOST_PASSED_OVER = 200
 _MOST_INLINE = 20
 """Times the size of the largest picture in a page that all of them may have together."""
@@ -185,6 +187,10 @@ class Finds:
         depth, verdict = self._order.depth, self._rules.link(url)
         if url in self._links:
             return
+        if given:
+            depth = 0
+        elif kind == self._order.kind and kind in ("sitemap", "stylesheet"):
+            depth += 1
         if verdict.why == PICTURE and kind in ("page", "frame"):
             self.picture([Version(url, rule)])
         elif kind == "page" and not given:
@@ -192,6 +198,8 @@ class Finds:
                 self._take_page(url, rule, verdict, False)
         elif kind == "frame" and self._order.kind == "frame":
             self.cut("nested_frames", url)
+        elif kind == "sitemap" and depth > _DEEPEST_SITEMAP:
+            self.cut("nested_sitemaps", url)
         elif verdict.why and kind in ("page", "frame"):
             self.cut(verdict.why, url)
         elif len(self._links) >= MOST_LINKS:

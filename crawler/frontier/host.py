@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from crawler.found import PAGES
 from crawler.model import Answer, Miss, Postponed, Reason, Visit
 
 DOWN_AFTER = 20
@@ -92,14 +91,6 @@ class Host:
     def held(self) -> int:
         """Targets in memory."""
         return len(self.queue) + len(self.pages)
-
-    def line(self, visit: Visit) -> deque[Visit]:
-        """Where a target stands in line."""
-        return self.pages if visit.target.index >= PAGES else self.queue
-
-    def next_line(self, pages_first: bool) -> deque[Visit]:
-        """Where the next one is taken from."""
-        return self.pages if self.pages and (pages_first or not self.queue) else self.queue
 
     @property
     def full(self) -> bool:

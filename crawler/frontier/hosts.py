@@ -127,7 +127,7 @@ class HostFrontier:
         if host.refusal is not None and not parked:
             self._hurry(host)
         self._line_up(host)
-        if not (host.active or host.held or host.spilled):
+        if not (host.active or host.queue or host.pages or host.spilled):
             self._book.set_aside(host, self._clock.monotonic())
         _wake(self._change)
 
@@ -172,13 +172,15 @@ class HostFrontier:
     # Hosts in line.
 
     def _enqueue(self, host: Host, visit: Visit, first: bool = False) -> None:
+        picture = visit.target.index < PAGES
+        line = host.queue if picture else host.pages
         if first:
-            host.line(visit).appendleft(visit)
+            line.appendleft(visit)
         else:
-            host.line(visit).append(visit)
+            line.append(visit)
         self._queued += 1
-        self._pictures += visit.target.index < PAGES
-        if host.held > KEPT:
+        self._pictures += picture
+        if len(line) > KEPT:
             self._long.add(host)
         self._line_up(host)
         if host.place == _TURN:
@@ -186,7 +188,7 @@ class HostFrontier:
 
     def _line_up(self, host: Host) -> None:
         """Put a host where it belongs: in line for its turn, to rest until its time, or nowhere."""
-        if host.place == _TURN or not host.held:
+        if host.place == _TURN or not (host.queue or host.pages):
             return
         if host.refusal is None:
             if host.full:
@@ -216,17 +218,18 @@ class HostFrontier:
         return None
 
     def _give(self, host: Host, now: float) -> Visit:
-        visit = host.next_line(self._pages_first).popleft()
+        pages = host.pages and (not host.queue or self._pages_first)
+        visit = (host.pages if pages else host.queue).popleft()
         self._queued -= 1
         self._pictures -= visit.target.index < PAGES
-        if host.held == KEPT:
+        if len(host.queue) <= KEPT and len(host.pages) <= KEPT and host in self._long:
             self._long.discard(host)
         host.took(visit, now)
         if host.refusal is not None:
             visit.refused = Miss(visit.target, *host.refusal, asked=False)
         self._taken[visit.target.index] = host
         self._line_up(host)
-        if host.spilled and host.held < KEPT and not host.refilling:
+        if host.spilled and len(host.queue) + len(host.pages) < KEPT and not host.refilling:
             self._refill(host)
         if self._room:
             _wake(self._room)

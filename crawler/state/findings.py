@@ -73,9 +73,9 @@ class TableFindings:
         await self._ask(lambda _: self._tables.miss(miss, attempts, self._clock.wall()))
         self._ended(miss.target)
 
-    async def knows(self, target: Target, url: str) -> bool:
-        """True if an address is that of another page, whether that has been visited or not."""
-        found: bool = await self._ask(lambda _: self._tables.knows(target, url))
+    async def claims(self, target: Target, url: str) -> bool:
+        """Take an address to which a page has led, so that nobody else visits it. False if it is known as another page."""
+        found: bool = await self._ask(lambda _: self._tables.claims(target, url, self._clock.wall()))
         return found
 
     async def as_picture(self, target: Target) -> Target | None:

@@ -38,6 +38,7 @@ CREATE TABLE pages (
     rule TEXT NOT NULL,
     origin TEXT,                      -- of one that was given: file and line; else the page it was found on
     fallbacks TEXT,
+    alias_of INTEGER,                 -- of an alias: the page that led to it
     ended_at REAL, reason TEXT, status INTEGER, attempts INTEGER, detail TEXT, final_url TEXT,
     pictures INTEGER, links INTEGER   -- new ones that it gave
 );
@@ -222,7 +223,7 @@ class FoundTables:
             if not rows:
                 break
             after = rows[-1][0]
-            left = [row for row in rows if row[-1] >= BARREN_AFTER and row[3] in ("page", "frame")]
+            left = [row for row in rows if row[-1] >= BARREN_AFTER]
             if left:
                 self._leave(left)
             found = [_page(row) for row in rows if row not in left]
@@ -236,12 +237,12 @@ class FoundTables:
             self._add_cuts({BARREN: (len(rows), rows[0][1])})
         self.tally.waiting -= len(rows)
 
-    def knows(self, target: Target, url: str) -> bool:
-        """True if an address is that of another page, which has been visited or will be."""
-        rows = self._db.execute(
-            "SELECT id FROM pages WHERE address = ? AND reason IS NULL", (urls.page_fingerprint(url),)
-        ).fetchall()
-        return any(number != target.index - PAGES for (number,) in rows)
+    def claims(self, target: Target, url: str, now: float) -> bool:
+        """Take an address to which a page has led, so that nobody else visits it. False if it is known as another page."""
+        number = target.index - PAGES
+        with _transaction(self._db):
+            (root,) = self._db.execute("SELECT root FROM pages WHERE id = ?", (number,)).fetchone()
+            return not self._is_copy(number, url, urls.page_fingerprint(url), root, now)
 
     def cuts(self) -> dict[str, tuple[int, str]]:
         return {
@@ -277,15 +278,15 @@ class FoundTables:
             )
 
     def _is_copy(self, number: int, final_url: str, address: int, root: int, now: float) -> bool:
-        """True if the address that a page led to is a page of its own; else it is noted, so that it is not visited too."""
-        known = self._db.execute("SELECT id, reason FROM pages WHERE address = ?", (address,)).fetchone()
+        """True if the address that a page led to is a page of its own; else it is taken, so that it is not visited too."""
+        known = self._db.execute("SELECT id, reason, alias_of FROM pages WHERE address = ?", (address,)).fetchone()
         if known is None:
             self._db.execute(
-                "INSERT INTO pages (url, address, depth, root, kind, rule, ended_at) VALUES (?, ?, 0, ?, 'alias', 'redirect', ?)",
-                (final_url, address, root, now),
-            )
+                "INSERT INTO pages (url, address, depth, root, kind, rule, ended_at, alias_of) "
+                "VALUES (?, ?, 0, ?, 'alias', 'redirect', ?, ?)", (final_url, address, root, now, number),
+            )  # fmt: skip
             return False
-        return known[0] != number and known[1] is None
+        return number not in (known[0], known[2]) and known[1] is None
 
     def _add_pictures(self, pictures: Sequence[FoundPicture], page: int) -> int:
         rows = (
@@ -307,7 +308,7 @@ class FoundTables:
             if self._db.execute("SELECT 1 FROM pages WHERE address = ?", (link.address,)).fetchone():
                 continue
             before = self._budget(link.pattern)
-            why = self._over_budget(link, before) if link.kind in ("page", "frame") else ""
+            why = self._over_budget(link, before)
             if why:
                 count, example = cuts.get(why, (0, link.url))
                 cuts[why] = count + 1, example
