@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import aclosing
 from functools import partial
 from typing import Any
 
@@ -160,10 +161,11 @@ class Pipeline:
         A list that cannot be read to its end ends the run when all that could be read of it has ended.
         """
         try:
-            async for targets in self._source.batches():
-                if self._search is not None:
-                    targets = await self._without_pages(self._search, targets)
-                await self._feed_batch(targets)
+            async with aclosing(self._source.batches()) as batches:  # what it has open is closed when this is cancelled
+                async for targets in batches:
+                    if self._search is not None:
+                        targets = await self._without_pages(self._search, targets)
+                    await self._feed_batch(targets)
         except InputChanged:
             raise
         except InputError as error:
@@ -200,18 +202,20 @@ class Pipeline:
         return rest
 
     async def _feed_pictures(self, search: Search) -> None:
-        async for targets in search.findings.pictures():
-            if search.listing is not None:
-                for target in targets:
-                    await search.listing(target)
-            else:
-                await self._feed_batch(search.known(targets))
+        async with aclosing(search.findings.pictures()) as found:
+            async for targets in found:
+                if search.listing is not None:
+                    for target in targets:
+                        await search.listing(target)
+                else:
+                    await self._feed_batch(search.known(targets))
 
     async def _feed_pages(self, search: Search) -> None:
-        async for targets in search.findings.pages():
-            for target in search.known(targets):
-                await self._admit(target, NO_PAST)
-            search.close_if_done()
+        async with aclosing(search.findings.pages()) as found:
+            async for targets in found:
+                for target in search.known(targets):
+                    await self._admit(target, NO_PAST)
+                search.close_if_done()
 
     def _under_way(self) -> int:
         """Targets that have not ended: what the store waits for can still come."""

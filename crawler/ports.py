@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from crawler.found import Page, PageOrder
@@ -17,7 +17,7 @@ class Source(Protocol):
         """How many targets there are, None while that is not known."""
         ...
 
-    def batches(self) -> AsyncIterator[Sequence[Target]]:
+    def batches(self) -> AsyncGenerator[Sequence[Target], None]:
         """The targets in order of their index, a few hundred at a time so that the loop is not the cost.
 
         Raises:
@@ -396,11 +396,11 @@ class Findings(Protocol):
         """Nothing more will be found: what waits is handed out, and then both end."""
         ...
 
-    def pictures(self) -> AsyncIterator[Sequence[Target]]:
+    def pictures(self) -> AsyncGenerator[Sequence[Target], None]:
         """Pictures found, in order of their index; ends when nothing more will be."""
         ...
 
-    def pages(self) -> AsyncIterator[Sequence[Target]]:
+    def pages(self) -> AsyncGenerator[Sequence[Target], None]:
         """Pages that wait, in the order in which they were found, a few ahead of what is visited."""
         ...
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -63,7 +63,7 @@ class Parts(AtOnce):
     def total(self) -> int | None:
         return len(self.targets)
 
-    async def batches(self) -> AsyncIterator[Sequence[Target]]:
+    async def batches(self) -> AsyncGenerator[Sequence[Target], None]:
         for at in range(0, len(self.targets), 10):
             yield self.targets[at : at + 10]
 

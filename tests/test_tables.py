@@ -737,7 +737,7 @@ async def test_nothing_stays_open_when_reading_ends_early(tmp_path: Path, form: 
     assert [len(batch) async for batch in source.batches()] == [3]
     cut = Targets(InputSettings((str(path),)), ()).batches()
     await anext(cut)
-    await cut.aclose()  # type: ignore[attr-defined]
+    await cut.aclose()
     assert str(path) not in {file.path for file in await asyncio.to_thread(here.open_files)}
 
 

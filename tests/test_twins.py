@@ -9,6 +9,7 @@ import random
 import re
 import signal
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -21,8 +22,8 @@ from PIL import Image, ImageEnhance
 
 from crawler import Crawler, Outcome, Reason, Settings, SettingsError, Summary, crawl
 from crawler.clock import SystemClock
-from crawler.errors import SettingsChanged
-from crawler.model import Fetched, Likeness, Miss, Picture, Target, Twin
+from crawler.errors import SettingsChanged, StoreError
+from crawler.model import Fetched, Likeness, Miss, Picture, Record, Target, Twin
 from crawler.state.journal import FolderJournal
 from crawler.state.none import NullJournal
 from crawler.state.twins import Twins, signed
@@ -486,6 +487,46 @@ async def opened(folder: Path, refresh: bool = False, by: str = "bytes") -> Any:
     state = FolderJournal(folder, {}, ledger, SystemClock(), refresh=refresh, dedup=(by, 4))
     async with state, files:
         yield state, files
+
+
+class FailsOnce(MetadataLedger):
+    """Writes its lines, then finds that they cannot be committed, the first time; not before it may."""
+
+    failed = False
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.entered, self.may = threading.Event(), threading.Event()
+
+    def append(self, records: Sequence[Record]) -> int:
+        mark = super().append(records)
+        if not self.failed:
+            self.failed = True
+            self.entered.set()
+            assert self.may.wait(10)
+            raise StoreError("no room")
+        return mark
+
+
+async def test_after_a_commit_that_failed_no_other_counts_lines_that_nobody_recorded(tmp_path: Path) -> None:
+    files = FileStore(tmp_path, "{index}")
+    ledger = FailsOnce(tmp_path, files, False)
+    state = FolderJournal(tmp_path, {}, ledger, SystemClock())
+
+    async def run() -> None:
+        async with state, files:
+            for index in range(3):  # the first is being committed while the others come
+                picture = stored(index, b"%d" % index)
+                await state.settle(Outcome(picture.target, picture, await files.put(picture)))
+                await asyncio.to_thread(ledger.entered.wait)
+            ledger.may.set()
+
+    with pytest.raises(StoreError, match="no room"):
+        await run()
+    async with opened(tmp_path):
+        pass
+    assert metadata(tmp_path) == []
+    assert journal(tmp_path) == {}
 
 
 def stored(index: int, data: bytes, **alike: int | None) -> Picture:

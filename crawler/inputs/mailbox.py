@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from itertools import count
 from typing import Any
 
@@ -23,7 +23,7 @@ class Mailbox:
     def total(self) -> int | None:
         return None
 
-    async def batches(self) -> AsyncIterator[Sequence[Target]]:
+    async def batches(self) -> AsyncGenerator[Sequence[Target], None]:
         while True:
             yield [await self._asked.get()]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Collection, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from itertools import islice
 from pathlib import Path
@@ -95,7 +95,7 @@ class Targets:
     def total(self) -> int | None:
         return self._total
 
-    async def batches(self) -> AsyncIterator[Sequence[Target]]:
+    async def batches(self) -> AsyncGenerator[Sequence[Target], None]:
         self._total = self._clip(await self._count())
         limit, repeat, index = self._settings.limit, self._settings.repeat, 0
         batch: list[Target] = []

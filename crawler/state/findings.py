@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -108,7 +108,7 @@ class TableFindings:
 
     # What comes out.
 
-    async def pictures(self) -> AsyncIterator[Sequence[Target]]:
+    async def pictures(self) -> AsyncGenerator[Sequence[Target], None]:
         """Pictures found, in order of their index; ends when nothing more will be."""
         after = 0
         while True:
@@ -124,7 +124,7 @@ class TableFindings:
             elif self._closed:
                 return
 
-    async def pages(self) -> AsyncIterator[Sequence[Target]]:
+    async def pages(self) -> AsyncGenerator[Sequence[Target], None]:
         """Pages that wait, in the order in which they were found, a few ahead of what is visited; none of them where all that
         were next have been left.
         """

@@ -104,6 +104,7 @@ class FolderJournal:
         self._stale = False  # records were taken back: the ledger is written anew in the end
         self._last_known = -1
         self._failure: BaseException | None = None
+        self._broken: BaseException | None = None
         self._last: Future[None] | None = None
 
     async def __aenter__(self) -> FolderJournal:
@@ -240,6 +241,16 @@ class FolderJournal:
             raise self._failure
 
     def _commit(self, entries: list[_Entry]) -> list[None]:
+        """Commit a batch. After one that failed none is: its lines of the metadata would count as recorded."""
+        if self._broken is not None:
+            raise self._broken
+        try:
+            return self._committed(entries)
+        except BaseException as error:
+            self._broken = error
+            raise
+
+    def _committed(self, entries: list[_Entry]) -> list[None]:
         given, records = len(entries), [record for _, record in entries if record is not None]
         if self._forgotten:  # what is the same as a picture that is there no more is done again by the next run
             entries = [entry for entry in entries if entry[0][SAME_AS] not in self._forgotten]
