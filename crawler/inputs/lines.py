@@ -65,8 +65,11 @@ async def _reader(source: str) -> AsyncIterator[Read]:
         finally:
             await asyncio.to_thread(file.__exit__, None, None, None)
     else:
-        async with aiofiles.open(source, "rb") as plain:
+        plain = await aiofiles.open(source, "rb")
+        try:
             yield plain.read
+        finally:
+            await asyncio.shield(plain.close())  # also where who reads is cancelled once more
 
 
 def count_lines(path: Path) -> int | None:
