@@ -4,7 +4,7 @@
 #   cli                              the command line: the only code with signals, exit codes and a loop of its own
 #   demo                             a small site to try it on
 #   api verify                       Settings in, a run out: Crawler, crawl; a run against the disk
-#   outputs workshop                 the journal and the store behind the settings; what a worker process does
+#   outputs workshop outbox          journal and store behind the settings; what a worker does; outcomes for the caller
 #   pipeline                         the loop: bounded stages; knows only ports
 #   search                           what the loop does with pages
 #   inputs frontier fetch process discover  targets, their order, their bytes, their pixels, what is in a page
