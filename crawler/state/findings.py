@@ -49,7 +49,6 @@ class TableFindings:
         self._closed = False
         self._changed = asyncio.Event()
         self.tally = Tally(tables.tally.waiting, tables.tally.visited, tables.tally.found)
-        self._cuts: Mapping[str, tuple[int, str]] = {}
 
     # What goes in.
 
