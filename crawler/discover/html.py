@@ -138,22 +138,23 @@ class _Reader:
             self._take(versions, attributes.get("alt") or "", attributes.get("title") or "")
 
     def _apply(self, rule: Rule, value: str, attributes: Attributes, versions: _Versions) -> None:
-        if rule.how is How.CSS:
-            self._css(value, "style attribute")
-        elif rule.how is How.NAMED and not picture_format(f"/{value.strip()}"):
-            return  # a document or a film
-        elif rule.how is How.SET:
+        how, rank, name = rule.how, rule.rank, rule.name
+        if how is How.SET:
             versions.lazy |= rule.lazy
-            versions.found += [(rule.rank, candidate, rule.name) for candidate in parse(value)]
-        elif value[:1] in "[{" or (rule.rank and "<" in value):
+            versions.found += [(rank, candidate, name) for candidate in parse(value)]
+        elif how is How.CSS:
+            self._css(value, "style attribute")
+        elif how is How.NAMED and not picture_format(f"/{value.strip()}"):
+            return  # a document or a film
+        elif value[:1] in "[{" or (rank and "<" in value):
             return  # settings of a script
-        elif rule.rank == _LAZY and rule.tag == "" and "url(" in value:
-            self._css(value, rule.name)
+        elif rank == _LAZY and rule.tag == "" and "url(" in value:
+            self._css(value, name)
         else:
             versions.lazy |= rule.lazy
-            width = attributes.get("width") if rule.rank == 0 and self._settings.width else None
+            width = attributes.get("width") if rank == 0 and self._settings.width else None
             told = int(width) if width and width.isdecimal() and rule.tag == "img" else None
-            versions.found.append((rule.rank, Candidate(value, told or None), rule.name))
+            versions.found.append((rank, Candidate(value, told or None), name))
 
     def _source(self, node: LexborNode, attributes: Attributes, versions: _Versions) -> None:
         """A choice of a `picture`: what a browser would take first is best, what it would not take is the last."""

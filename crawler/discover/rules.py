@@ -7,7 +7,7 @@ widths and densities are compared: 3 a large version, 2 a set of versions, 1 wha
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 Attributes = Mapping[str, str | None]
@@ -38,12 +38,13 @@ class Rule:
     rank: int = 0
     only: tuple[str, frozenset[str]] | None = None
     lazy: bool = False
+    name: str = field(init=False)
 
-    @property
-    def name(self) -> str:
+    def __post_init__(self) -> None:
+        told = self.attribute
         if self.only is not None and self.tag in ("meta", "link"):
-            return f"{self.tag} {'|'.join(sorted(self.only[1]))}"
-        return f"{self.tag} {self.attribute}".strip()
+            told = "|".join(sorted(self.only[1]))
+        object.__setattr__(self, "name", f"{self.tag} {told}".strip())
 
     def holds(self, attributes: Attributes) -> bool:
         """Whether the other attributes of the element are as they must be."""
