@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from crawler.discover import css, finds, media
 from crawler.discover.address import Addresses
@@ -24,7 +26,7 @@ from crawler.errors import SettingsError
 from crawler.found import CUTS, Kind, Page, PageOrder
 from crawler.model import Target
 from crawler.picture_settings import FORMATS
-from crawler.urls import BadURL, without_session
+from crawler.urls import BadURL, host_key, page_fingerprint, without_session
 from crawler.urls import parse as url_of
 from tests.conftest import third_party
 
@@ -476,6 +478,27 @@ def test_an_address_that_feeds_on_itself_is_cut(url: str, why: str) -> None:
 def test_sessions_and_campaigns_do_not_make_another_page(url: str, same: str) -> None:
     assert without_session(url) == same
     assert identity(url).address == identity(same).address
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    st.sampled_from(
+        [
+            "https://example.org",
+            "http://e.org:8080",
+            "http://127.0.0.1:99",
+            "https://a.b-c.org",
+            "http://xn--bcher-kva.org",
+        ]
+    ),
+    st.text("ab1./?&=;:@,+~-_*!$()", max_size=9),
+)
+def test_what_is_told_quickly_of_an_address_is_what_the_url_standard_tells(origin: str, rest: str) -> None:
+    url = str(url_of(f"{origin}/{rest}"))
+    verdict, parsed = identity(url), url_of(url)
+    assert verdict.address == page_fingerprint(url)
+    assert verdict.host == host_key(parsed)
+    assert verdict.pattern == identity(f"{url}{'&' if '?' in url else ''}#x").pattern
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,11 @@ _LETTERS = r"[\w.,;@!$&()*+=~-]"
 _SEGMENTS = rf"(?:/(?!/|\.\.?(?:[/?]|$))(?:{_LETTERS}|:)*)"
 _QUERY = r"(?:\?[\w./,:@!$&()*=~;?-]+)?"
 _WHOLE = re.compile(rf"https?://[a-z0-9-]+(?:\.[a-z0-9-]*[a-z][a-z0-9-]*)+{_SEGMENTS}+{_QUERY}", re.ASCII)
+# The same with a port, in pieces: `s` of https, host and port, path, query.
+PLAIN = re.compile(
+    r"http(s)?://((?!xn--)[a-z0-9-]+(?:\.(?!xn--)[a-z0-9-]+)*(?::(?!80/|443/)[1-5]?[1-9][0-9]{0,3})?)"
+    rf"({_SEGMENTS}+)({_QUERY})", re.ASCII
+)  # fmt: skip
 _ROOTED = re.compile(rf"{_SEGMENTS}+{_QUERY}", re.ASCII)
 _BESIDE = re.compile(rf"(?!\.){_LETTERS}+{_SEGMENTS}*{_QUERY}", re.ASCII)
 _DATA = re.compile(r"data:([^,;]*)((?:;[^,;]*)*?)(;\s*base64)?\s*,", re.IGNORECASE)

@@ -8,9 +8,8 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
-from yarl import URL
-
 from crawler import urls
+from crawler.discover.address import PLAIN
 from crawler.discover_settings import DEEPEST_PATH, LONGEST_PAGE_URL, MOST_REPEATS, DiscoverSettings, Scope
 
 if TYPE_CHECKING:
@@ -76,7 +75,7 @@ class Rules:
 
     def picture(self, url: str) -> str:
         """Why a picture is not taken; empty if it is."""
-        if self._settings.images_scope != "any" and not self._pictures.holds(urlsplit(url)):
+        if self._settings.images_scope != "any" and not self._pictures.holds(url, urlsplit(url).netloc):
             return "images_scope"
         if self._include_images and not any(one.search(url) for one in self._include_images):
             return "include_images"
@@ -85,16 +84,21 @@ class Rules:
     def _judge(self, url: str) -> Verdict:
         if picture_format(url):
             return Verdict(PICTURE)
-        parts = urlsplit(url)
-        if _NO_PAGE.search(parts.path):
+        plain = PLAIN.fullmatch(url)
+        if plain is not None:
+            netloc, path = plain[2], plain[3]
+        else:
+            parts = urlsplit(url)
+            netloc, path = parts.netloc, parts.path
+        if _NO_PAGE.search(path):
             return Verdict("no_page")
-        if not self._pages.holds(parts):
+        if not self._pages.holds(url, netloc):
             return Verdict("scope")
         if self._include and not any(one.search(url) for one in self._include):
             return Verdict("include")
         if any(one.search(url) for one in self._exclude):
             return Verdict("exclude")
-        trap = trap_of(url, parts.path)
+        trap = trap_of(url, path)
         return Verdict(trap) if trap else identity(url)
 
 
@@ -127,15 +131,24 @@ def trap_of(url: str, path: str) -> str:
 
 def identity(url: str) -> Verdict:
     """What tells a page apart: sessions and campaigns in its address do not count."""
+    plain = PLAIN.fullmatch(url)
+    if (
+        plain is not None and not plain[4] and ";" not in url
+    ):  # written as it is normalised, with nothing in it that does not count
+        netloc = plain[2]
+        host = netloc if ":" in netloc else f"{netloc}:{443 if plain[1] else 80}"
+        return Verdict("", _number(url), _number(pattern_of(host, plain[3], False)), host)
     parsed = urls.parse(url)
     host = urls.host_key(parsed)
-    return Verdict("", urls.page_fingerprint(url), _number(pattern_of(host, parsed)), host)
+    return Verdict(
+        "", urls.page_fingerprint(url), _number(pattern_of(host, parsed.raw_path, bool(parsed.raw_query_string))), host
+    )
 
 
-def pattern_of(host: str, url: URL) -> str:
+def pattern_of(host: str, path: str, asked: bool) -> str:
     """What the addresses of a calendar, of the pages of a list or of a search with filters have in common."""
-    path = _NUMBER.sub("0", _MONTH.sub("0", _HASH.sub("h", url.raw_path)))
-    return f"{host}{path}{'?' if url.raw_query_string else ''}"
+    path = _NUMBER.sub("0", _MONTH.sub("0", _HASH.sub("h", path)))
+    return f"{host}{path}{'?' if asked else ''}"
 
 
 def _number(text: str) -> int:
@@ -166,15 +179,17 @@ class _Within:
         self._roots = [(*_place(urlsplit(root)), urlsplit(root).path) for root in roots]
         self._known: dict[str, bool] = {}
 
-    def holds(self, parts: SplitResult) -> bool:
+    def holds(self, url: str, netloc: str) -> bool:
+        """True for an address within; `netloc` is its host and port as they are written."""
         scope = self._scope
         if scope == "any":
             return True
         if scope in ("host", "domain"):
-            known = self._known.get(parts.netloc)
+            known = self._known.get(netloc)
             if known is None:
-                known = self._known[parts.netloc] = self._near(parts)
+                known = self._known[netloc] = self._near(urlsplit(url))
             return known
+        parts = urlsplit(url)
         place = _place(parts)
         for *root, path in self._roots:
             if place == tuple(root):
