@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -11,6 +11,11 @@ from crawler.discover_settings import DiscoverSettings
 Kind = Literal["picture", "either", "page", "frame", "sitemap", "robots", "stylesheet"]
 """What a target is expected to be: `either` a picture or a page; the others are read for what is in them."""
 
+
+TDM = "tdm-reservation"
+"""In the place of a rule: the header or meta element of the TDM Reservation Protocol is 1."""
+NO_PICTURES = ("noindex", "none", "noimageindex", "noai", "noimageai", TDM)
+"""What a server or a page says that keeps pictures from being taken."""
 
 PAGES = 1 << 60
 """Indexes of pages begin here: they have numbers of their own, so that pictures are numbered without gaps."""
@@ -45,6 +50,12 @@ class Origin:
 
 GIVEN = Origin("either")
 """The origin of a URL that was given by hand."""
+
+
+def opt_out(directives: Iterable[str]) -> str | None:
+    """What keeps a picture from being taken, in words; None if nothing does."""
+    said = next((one for one in directives if one in NO_PICTURES), None)
+    return None if said is None else f"{TDM}: 1" if said == TDM else f"X-Robots-Tag: {said}"
 
 
 class PageOrder(NamedTuple):

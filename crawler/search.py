@@ -8,7 +8,7 @@ from dataclasses import replace
 from crawler import urls
 from crawler.clock import Clock
 from crawler.discover_settings import DiscoverSettings
-from crawler.found import CUTS, PAGES, Page, PageOrder
+from crawler.found import CUTS, PAGES, Page, PageOrder, opt_out
 from crawler.model import Fetched, Miss, Reason, Target, Visit
 from crawler.page_kind import ENOUGH, is_page, is_picture, says_css
 from crawler.ports import Findings, Processor
@@ -114,8 +114,8 @@ class Search:
         kind, body = target.found.kind, fetched.body
         if is_page(body[:ENOUGH], fetched.content_type, kind):
             return await self._page(fetched, visit)
-        if not self._ignore_x_robots and (said := _against(fetched.directives)):
-            return Miss(target, Reason.OPTED_OUT, f"X-Robots-Tag: {said}", fetched.status)
+        if not self._ignore_x_robots and (said := opt_out(fetched.directives)):
+            return Miss(target, Reason.OPTED_OUT, said, fetched.status)
         if kind == "either":
             return fetched
         if not is_picture(body):
@@ -192,11 +192,3 @@ def _origin(url: str) -> str:
         return urls.origin(urls.parse(url))
     except urls.BadURL:
         return ""
-
-
-_AGAINST = ("noindex", "noimageindex", "noai", "noimageai", "none", "tdm-reservation")
-
-
-def _against(directives: Sequence[str]) -> str:
-    """What keeps a picture from being taken, empty if nothing does."""
-    return next((said for said in directives if said in _AGAINST), "")

@@ -166,7 +166,12 @@ def fingerprint(text: str) -> int | None:
         url = parse(text)
     except BadURL:
         return None
-    return int.from_bytes(blake2b(normalised(url).encode(), digest_size=8).digest(), "big", signed=True)
+    return hash64(normalised(url))
+
+
+def hash64(text: str) -> int:
+    """64 bits of a text, signed."""
+    return int.from_bytes(blake2b(text.encode("utf-8", "replace"), digest_size=8).digest(), "big", signed=True)
 
 
 def without_session(url: str) -> str:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from crawler.discover.address import inline
 from crawler.discover.scope import PICTURE, Rules, Verdict, identity, picture_format, refused_names, rules_of
-from crawler.found import FoundPicture, Kind, Link, Page, PageOrder, PassedOver
+from crawler.found import NO_PICTURES, FoundPicture, Kind, Link, Page, PageOrder, PassedOver
 
 MOST_LINKS = 50_000
 """Links and pictures that are taken from one page or sitemap, each (sitemaps.org: at most 50,000 in a file)."""
@@ -18,7 +18,6 @@ MOST_PASSED_OVER = 200
 _MOST_INLINE = 20
 """Times the size of the largest picture in a page that all of them may have together."""
 
-_NO_PICTURES = ("noindex", "none", "noimageindex", "noai", "noimageai", "tdm-reservation")
 _NO_LINKS = ("nofollow", "none")
 
 
@@ -131,7 +130,7 @@ class Finds:
             self.pass_over(shown, version.rule, "data_url", "is no picture that can be decoded")
         elif found.data is None:
             self.pass_over(shown, version.rule, "data_url", f"{found.size} bytes, {most} allowed (--max-data-url)")
-        elif b"svg" in found.url[:20].encode():
+        elif "svg" in found.url[:20]:
             self.pass_over(shown, version.rule, "format", "svg is not among --formats")
         else:
             return True
@@ -229,7 +228,7 @@ class Finds:
         pictures: Iterable[FoundPicture] = self._pictures.values()
         links: Iterable[Link] = self._links.values()
         if not self.settings.ignore_meta_robots:
-            for why in _NO_PICTURES:
+            for why in NO_PICTURES:
                 if why in self.directives and self._pictures:
                     self.cut(why, self._order.url, len(self._pictures))
                     pictures = ()

@@ -13,7 +13,7 @@ from crawler.discover.finds import Finds, Version
 from crawler.discover.rules import Attributes, How, Rule, found_in, selector
 from crawler.discover.scope import picture_format
 from crawler.discover.srcset import Candidate, best_first, parse
-from crawler.found import Kind
+from crawler.found import TDM, Kind
 
 DEEPEST = 5_000
 """Elements within one another that are read. A parser takes time with the square of it, and no page has a tenth."""
@@ -299,8 +299,8 @@ class _Reader:
         name = (attributes.get("name") or "").lower()
         if name in ("robots", self._finds.agent):
             self._finds.directives.update(one.strip() for one in content.lower().split(","))
-        elif name == "tdm-reservation" and content.strip() == "1":
-            self._finds.directives.add("tdm-reservation")
+        elif name == TDM and content.strip() == "1":
+            self._finds.directives.add(TDM)
 
     def _link(self, _: LexborNode, attributes: Attributes, wanted: bool) -> None:
         relations = (attributes.get("rel") or "").lower().split()

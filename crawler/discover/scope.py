@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
@@ -137,11 +136,14 @@ def identity(url: str) -> Verdict:
     ):  # written as it is normalised, with nothing in it that does not count
         netloc = plain[2]
         host = netloc if ":" in netloc else f"{netloc}:{443 if plain[1] else 80}"
-        return Verdict("", _number(url), _number(pattern_of(host, plain[3], False)), host)
+        return Verdict("", urls.hash64(url), urls.hash64(pattern_of(host, plain[3], False)), host)
     parsed = urls.parse(url)
     host = urls.host_key(parsed)
     return Verdict(
-        "", urls.page_fingerprint(url), _number(pattern_of(host, parsed.raw_path, bool(parsed.raw_query_string))), host
+        "",
+        urls.page_fingerprint(url),
+        urls.hash64(pattern_of(host, parsed.raw_path, bool(parsed.raw_query_string))),
+        host,
     )
 
 
@@ -149,10 +151,6 @@ def pattern_of(host: str, path: str, asked: bool) -> str:
     """What the addresses of a calendar, of the pages of a list or of a search with filters have in common."""
     path = _NUMBER.sub("0", _MONTH.sub("0", _HASH.sub("h", path)))
     return f"{host}{path}{'?' if asked else ''}"
-
-
-def _number(text: str) -> int:
-    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big", signed=True)
 
 
 def picture_format(url: str) -> str:

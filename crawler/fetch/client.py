@@ -171,19 +171,16 @@ class Client:
                 return self._other_status(visit, url, response)
             content_type = urls.as_text(response.headers.get("Content-Type", ""))
             may_be_page = target.readable and not content_type.lower().startswith("image/")
-            if may_be_page:
-                peek: Look | None = PagePeek(
-                    target.found.kind if target.found else "page", content_type, self._unwanted
-                )
-                most = (
-                    min(self._settings.max_bytes, self._max_page_bytes)
-                    if says_page(content_type)
-                    else self._settings.max_bytes
-                )
+            asked = not may_be_page and not self._settings.ignore_x_robots
+            if asked and (said := opted_out(response.headers, self._agent)):
+                return Miss(target, Reason.OPTED_OUT, said, 200, _elsewhere(visit))
+            most = self._settings.max_bytes
+            peek: Look | None
+            if may_be_page and target.found is not None:
+                peek = PagePeek(target.found.kind, content_type, self._unwanted)
+                most = min(most, self._max_page_bytes) if says_page(content_type) else most
             else:
-                if not self._settings.ignore_x_robots and (said := opted_out(response.headers, self._agent)):
-                    return Miss(target, Reason.OPTED_OUT, said, 200, _elsewhere(visit))
-                peek, most = Peek.wanted(content_type, self._unwanted), self._settings.max_bytes
+                peek = Peek.wanted(content_type, self._unwanted)
             with self._watch.reading(target, response, deadline):
                 body = await read_body(response, most, ticket, deadline, peek)
             now = self._clock.monotonic()

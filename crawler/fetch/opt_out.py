@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-_AGAINST = frozenset({"noindex", "noimageindex", "noai", "noimageai", "none"})
+from crawler.found import TDM, opt_out
+
 _WITH_VALUE = frozenset({"unavailable_after", "max-snippet", "max-image-preview", "max-video-preview"})
 """Rules that have a colon of their own: what stands before it is no agent."""
 
@@ -16,15 +17,8 @@ def opted_out(headers: Mapping[str, str], agent: str) -> str | None:
         headers: of the answer, names in any case.
         agent: our product name in lower case; rules for other agents are not ours.
     """
-    if "X-Robots-Tag" not in headers and "tdm-reservation" not in headers:
-        return None
-    getall = getattr(headers, "getall", None)
-    for rule in _rules(getall("X-Robots-Tag", []) if getall else [headers.get("X-Robots-Tag", "")], agent):
-        if rule in _AGAINST:
-            return f"X-Robots-Tag: {rule}"
-    if headers.get("tdm-reservation", "").strip() == "1":
-        return "tdm-reservation: 1"
-    return None
+    said = directives(headers, agent)
+    return opt_out(said) if said else None
 
 
 def directives(headers: Mapping[str, str], agent: str) -> tuple[str, ...]:
@@ -32,8 +26,9 @@ def directives(headers: Mapping[str, str], agent: str) -> tuple[str, ...]:
     if "X-Robots-Tag" not in headers and "tdm-reservation" not in headers:
         return ()
     getall = getattr(headers, "getall", None)
-    said = tuple(_rules(getall("X-Robots-Tag", []) if getall else [headers.get("X-Robots-Tag", "")], agent))
-    return (*said, "tdm-reservation") if headers.get("tdm-reservation", "").strip() == "1" else said
+    rules = _rules(getall("X-Robots-Tag", []) if getall else [headers.get("X-Robots-Tag", "")], agent)
+    said = tuple(rule for rule in rules if rule != TDM)  # which is a header of its own
+    return (*said, TDM) if headers.get("tdm-reservation", "").strip() == "1" else said
 
 
 def _rules(values: Iterable[str], agent: str) -> Iterable[str]:

@@ -28,6 +28,11 @@ _MOST_TEXT = 1024
 """Bytes of a text in which a picture may still begin."""
 
 
+def _doubtful(content_type: str) -> str:
+    """A Content-Type that is of no picture; empty for any other."""
+    return content_type if content_type.strip().lower().startswith(_NO_PICTURE) else ""
+
+
 class Peek:
     """Looks at the head of one body, as more and more of it comes.
 
@@ -47,7 +52,7 @@ class Peek:
     @classmethod
     def wanted(cls, content_type: str, unwanted: Unwanted | None) -> Peek | None:
         """A peek, where there is something to find out; None where the body is simply read."""
-        doubtful = content_type if content_type.strip().lower().startswith(_NO_PICTURE) else ""
+        doubtful = _doubtful(content_type)
         return cls(doubtful, unwanted) if doubtful or unwanted is not None else None
 
     def look(self, head: bytes) -> tuple[Reason, str] | bool:
@@ -81,8 +86,7 @@ class PagePeek:
     def __init__(self, kind: Kind, content_type: str, unwanted: Unwanted | None) -> None:
         self._kind = kind
         self._content_type = content_type
-        doubtful = content_type if content_type.strip().lower().startswith(_NO_PICTURE) else ""
-        self._picture = Peek(doubtful, unwanted)
+        self._picture = Peek(_doubtful(content_type), unwanted)
         self.needs = _LEAST
 
     def look(self, head: bytes) -> tuple[Reason, str] | bool:

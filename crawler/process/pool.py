@@ -129,22 +129,21 @@ class WorkerPool:
             raise self._failure
 
     async def process(self, fetched: Fetched) -> Picture | Miss:
-        if self._failure is not None:
-            raise self._failure
-        job = _Job(fetched, self._loop.create_future(), self._loop.time())
-        self._queue.append(job)
-        self._feed_soon()
-        picture: Picture | Miss = await job.future
+        picture: Picture | Miss = await self._done(fetched)
         return picture
 
     async def read(self, fetched: Fetched, order: PageOrder) -> Page | Miss:
+        page: Page | Miss = await self._done(fetched, order)
+        return page
+
+    def _done(self, fetched: Fetched, order: PageOrder | None = None) -> asyncio.Future[Any]:
+        """Queue a body; the future has what a worker makes of it."""
         if self._failure is not None:
             raise self._failure
         job = _Job(fetched, self._loop.create_future(), self._loop.time(), order)
         self._queue.append(job)
         self._feed_soon()
-        page: Page | Miss = await job.future
-        return page
+        return job.future
 
     async def _end_overdue(self) -> None:
         """Kill a worker whose batch takes longer than all its pictures may. The kernel's timer in the worker comes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -14,12 +14,12 @@ from crawler.discover_settings import DiscoverSettings
 from crawler.found import PAGES, Link, Origin, Page
 from crawler.model import Miss, Reason, Target
 from crawler.state.found_tables import FoundTables, Given, Tally, picture_address
+from crawler.state.shelf import Ask
 
 _BATCH = 256
 _PAGES_AT_ONCE = 64
 BASE = "found_base"
 """Name of the fact in which the first index of what is found is noted."""
-Ask = Callable[[Callable[[sqlite3.Connection], Any]], Awaitable[Any]]
 
 
 class TableFindings:
@@ -166,7 +166,7 @@ class TableFindings:
         self._news()
 
     def _news(self) -> None:
-        now = self._tables.tally
+        now = self._tables.tally  # a copy, for it changes in the middle of a transaction
         self.tally = Tally(now.waiting, now.visited, now.found)
         self._changed.set()
 

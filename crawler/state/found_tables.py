@@ -6,16 +6,15 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from crawler import urls
 from crawler.discover_settings import BARREN_AFTER, DiscoverSettings
 from crawler.found import PAGES, FoundPicture, Kind, Link, Origin, Page
 from crawler.model import Miss, Target, found_target
+from crawler.state.transaction import transaction
 
 NO_PAGES = "('alias', 'picture', 'cut')"
 """Kinds of rows that are no pages that have been visited, for SQL."""
@@ -73,13 +72,6 @@ _NEW_PAGE = (
     "INSERT OR IGNORE INTO pages (url, address, pattern, depth, root, kind, rule, origin, fallbacks) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
-
-
-def make_tables(db: sqlite3.Connection) -> None:
-    """Make the tables in a database that has none of them."""
-    for statement in TABLES.split(";\n"):
-        if statement.strip():
-            db.execute(statement)
 
 
 class Given(NamedTuple):
@@ -146,7 +138,7 @@ class FoundTables:
     def give(self, pages: Sequence[Given], now: float) -> list[Miss]:
         """Add pages that were given. Returns the misses among them that are new."""
         missed = []
-        with _transaction(self._db):
+        with transaction(self._db):
             for target, link, fallbacks, miss in pages:
                 if not self._insert(link, 0, target.origin, fallbacks):
                     continue
@@ -162,10 +154,9 @@ class FoundTables:
 
     def record(self, target: Target, page: Page, final_url: str, status: int, attempts: int, now: float) -> int:
         """A page has been read: add what it gave, and say that it has ended. Returns how many pictures are new."""
-        with _transaction(self._db):
+        with transaction(self._db):
             number, root, pattern = self._own(target)
-            address = urls.page_fingerprint(final_url)
-            if final_url != target.url and self._is_copy(number, final_url, address, root, now):
+            if final_url != target.url and self._is_copy(number, final_url, root, now):
                 page = Page(page.kind, cuts={"moved": (1, target.url)})
             new = self._add_pictures(page.pictures, number)
             cuts = dict(page.cuts)
@@ -189,7 +180,7 @@ class FoundTables:
 
     def as_picture(self, target: Target, now: float) -> int | None:
         """What was given as a page is a picture. Returns its place among those found; None if it is there already."""
-        with _transaction(self._db):
+        with transaction(self._db):
             number = target.index - PAGES
             rule = target.found.rule if target.found is not None else "given"
             from_page = self._db.execute(
@@ -230,7 +221,7 @@ class FoundTables:
         return found, after
 
     def _leave(self, rows: Sequence[Sequence[Any]]) -> None:
-        with _transaction(self._db):
+        with transaction(self._db):
             self._db.executemany(
                 "UPDATE pages SET kind = 'cut', ended_at = 0 WHERE id = ?", [(row[0],) for row in rows]
             )
@@ -240,9 +231,9 @@ class FoundTables:
     def claims(self, target: Target, url: str, now: float) -> bool:
         """Take an address to which a page has led, so that nobody else visits it. False if it is known as another page."""
         number = target.index - PAGES
-        with _transaction(self._db):
+        with transaction(self._db):
             (root,) = self._db.execute("SELECT root FROM pages WHERE id = ?", (number,)).fetchone()
-            return not self._is_copy(number, url, urls.page_fingerprint(url), root, now)
+            return not self._is_copy(number, url, root, now)
 
     def cuts(self) -> dict[str, tuple[int, str]]:
         return {
@@ -259,7 +250,7 @@ class FoundTables:
             return number, root, pattern
         parsed = urls.parse(target.url)
         link = Link(target.url, urls.page_fingerprint(target.url), 0, urls.host_key(parsed), 0, "page", "given")
-        self._insert(link._replace(pattern=0), 0, target.origin, ())
+        self._insert(link, 0, target.origin, ())
         number = self._db.execute("SELECT id FROM pages WHERE address = ?", (link.address,)).fetchone()[0]
         self._db.execute("UPDATE pages SET kind = 'given' WHERE id = ?", (number,))
         self.tally.waiting += 1
@@ -277,8 +268,9 @@ class FoundTables:
                 (urls.page_fingerprint(target.origin),),
             )
 
-    def _is_copy(self, number: int, final_url: str, address: int, root: int, now: float) -> bool:
+    def _is_copy(self, number: int, final_url: str, root: int, now: float) -> bool:
         """True if the address that a page led to is a page of its own; else it is taken, so that it is not visited too."""
+        address = urls.page_fingerprint(final_url)
         known = self._db.execute("SELECT id, reason, alias_of FROM pages WHERE address = ?", (address,)).fetchone()
         if known is None:
             self._db.execute(
@@ -368,30 +360,14 @@ class FoundTables:
         )
 
 
-@contextmanager
-def _transaction(db: sqlite3.Connection) -> Iterator[None]:
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    except BaseException:
-        if db.in_transaction:  # a full disk makes SQLite roll back by itself
-            db.execute("ROLLBACK")
-        raise
-    db.execute("COMMIT")
-
-
 def picture_address(url: str) -> int:
     """The fingerprint by which a picture is found once; also of one that stands in its page."""
     found = urls.fingerprint(url)
-    return found if found is not None else _number(url)
+    return found if found is not None else urls.hash64(url)
 
 
 def _host_number(host: str) -> int:
-    return _number(f"host {host}")
-
-
-def _number(text: str) -> int:
-    return int.from_bytes(blake2b(text.encode("utf-8", "replace"), digest_size=8).digest(), "big", signed=True)
+    return urls.hash64(f"host {host}")
 
 
 def _told(picture: FoundPicture) -> str:

@@ -41,6 +41,7 @@ from crawler.state.rows import (
 )
 from crawler.state.schema import connect, damaged, differences
 from crawler.state.shelf import JournalShelf
+from crawler.state.transaction import transaction
 from crawler.state.twins import Claims, Twins
 
 _MOST_PENDING = 2048
@@ -256,15 +257,9 @@ class FolderJournal:
             entries = [entry for entry in entries if entry[0][SAME_AS] not in self._forgotten]
         with self._guarded():
             mark = self._ledger.append(records)
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
+            with transaction(self._db):
                 self._db.executemany(INSERT, [values for values, _ in entries])
                 self._note_facts(mark=BEYOND if self._stale else mark)
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:  # a full disk makes SQLite roll back by itself
-                    self._db.execute("ROLLBACK")
-                raise
             self._ledger.committed([values[0] for values, _ in entries])
             if self._twins is not None:
                 for values, _ in entries:
@@ -331,11 +326,9 @@ class FolderJournal:
     def _forget(self, target: Target) -> None:
         self._stale = True
         self._forgotten.add(target.index)
-        with self._guarded():
-            self._db.execute("BEGIN IMMEDIATE")
+        with self._guarded(), transaction(self._db):
             self._db.executemany(FORGET, [(target.index,)])
             self._note_facts(mark=BEYOND)
-            self._db.execute("COMMIT")
 
     def _found_tables(self, settings: DiscoverSettings, numbered: bool) -> tuple[FoundTables, int | None]:
         with self._guarded():

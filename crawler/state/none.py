@@ -12,8 +12,9 @@ from crawler.discover_settings import DiscoverSettings
 from crawler.model import Outcome, Past, Picture, Target, Twin
 from crawler.seen import Seen
 from crawler.state.findings import TableFindings
-from crawler.state.found_tables import FoundTables, make_tables
+from crawler.state.found_tables import TABLES, FoundTables
 from crawler.state.rows import fingerprints
+from crawler.state.transaction import script
 from crawler.state.twins import Claims, Twins, signed
 
 
@@ -94,7 +95,7 @@ class NullJournal:
     # Below: in the thread.
 
     def _found_tables(self, settings: DiscoverSettings) -> FoundTables:
-        make_tables(self._database())
+        script(self._database(), TABLES)
         return FoundTables(self._database(), settings)
 
     def _database(self) -> sqlite3.Connection:

@@ -9,6 +9,7 @@ from typing import Any
 
 from crawler.errors import JournalError
 from crawler.state.found_tables import TABLES
+from crawler.state.transaction import script, transaction
 
 APPLICATION_ID = 0x43524157  # "CRAW": tells our file from any other SQLite file
 
@@ -60,14 +61,12 @@ CREATE INDEX by_place ON targets (id) WHERE place IS NOT NULL;
 CREATE TABLE shards (id INTEGER PRIMARY KEY, targets INTEGER NOT NULL);
 """
 
-_STEP_5 = TABLES
-
 _STEPS: list[Callable[[sqlite3.Connection], None]] = [
-    lambda connection: _script(connection, _STEP_1),
-    lambda connection: _script(connection, _STEP_2),
-    lambda connection: _script(connection, _STEP_3),
-    lambda connection: _script(connection, _STEP_4),
-    lambda connection: _script(connection, _STEP_5),
+    lambda connection: script(connection, _STEP_1),
+    lambda connection: script(connection, _STEP_2),
+    lambda connection: script(connection, _STEP_3),
+    lambda connection: script(connection, _STEP_4),
+    lambda connection: script(connection, TABLES),
 ]
 
 VERSION = len(_STEPS)
@@ -113,15 +112,9 @@ def migrate(connection: sqlite3.Connection) -> None:
     """Do the steps that this file has not seen, each in one transaction with its record."""
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     for number in range(connection.execute("PRAGMA user_version").fetchone()[0], VERSION):
-        connection.execute("BEGIN IMMEDIATE")
-        try:
+        with transaction(connection):
             _STEPS[number](connection)
             connection.execute(f"PRAGMA user_version = {number + 1}")
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
 
 
 def damaged(path: Path, error: Exception) -> JournalError:
@@ -150,10 +143,3 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
         raise JournalError(
             f"{path}: written by a newer version of this program (form {version}, this one knows {VERSION})"
         )
-
-
-def _script(connection: sqlite3.Connection, script: str) -> None:
-    """Like executescript, which would end the transaction it stands in."""
-    for statement in script.split(";\n"):
-        if statement.strip():
-            connection.execute(statement)

@@ -13,6 +13,7 @@ from crawler.errors import SettingsChanged
 from crawler.model import Settled
 from crawler.state.rows import FORGET, INSERT, RECORD_COLUMNS, SETTLED_COLUMNS, key_of, record_of, row_of, settled_of
 from crawler.state.schema import connect_to_read, differences
+from crawler.state.transaction import transaction
 
 STALE = -1
 """Instead of the number of its targets: the shard has to be written again."""
@@ -78,13 +79,12 @@ class JournalShelf:
 
     async def publish(self, shard: int, targets: int, first: int, last: int, emptied: bool) -> None:
         def note(db: sqlite3.Connection) -> None:
-            db.execute("BEGIN IMMEDIATE")
-            if emptied:
-                db.execute(
-                    "UPDATE targets SET place = NULL WHERE id BETWEEN ? AND ? AND place IS NOT NULL", (first, last)
-                )
-            db.execute("INSERT OR REPLACE INTO shards VALUES (?, ?)", (shard, targets))
-            db.execute("COMMIT")
+            with transaction(db):
+                if emptied:
+                    db.execute(
+                        "UPDATE targets SET place = NULL WHERE id BETWEEN ? AND ? AND place IS NOT NULL", (first, last)
+                    )
+                db.execute("INSERT OR REPLACE INTO shards VALUES (?, ?)", (shard, targets))
 
         await self._ask(note)
 
@@ -176,8 +176,7 @@ def _adopt(
 ) -> int:
     """Returns the last position that is known now."""
     last = -1
-    db.execute("BEGIN IMMEDIATE")
-    try:
+    with transaction(db):
         for shard, before, rows in shards:
             _check(settings, before)
             count = 0
@@ -185,11 +184,6 @@ def _adopt(
                 db.execute(INSERT, row_of(one))
                 count, last = count + 1, max(last, one.index)
             db.execute("INSERT OR REPLACE INTO shards VALUES (?, ?)", (shard, count))
-        db.execute("COMMIT")
-    except BaseException:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        raise
     return last
 
 
