@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
+import gc
 import hashlib
 import json
 import os
@@ -31,6 +32,8 @@ from crawler import Crawler, CrawlerError, Settings, SettingsError, Summary, cra
 from crawler.errors import RunLocked, SettingsChanged, StoreError
 from crawler.store.build import build
 from crawler.store.order import Built, Order
+from crawler.store.shard import Plan
+from crawler.store.webdataset import WebDatasetShard
 from crawler.verify import Fault, verify
 from tests.cli import command, counts, environment, inside, started, wait_until
 from tests.servers import pictures as painted
@@ -828,6 +831,13 @@ async def test_a_run_that_is_aborted_leaves_nothing_behind(site: Validators, tmp
         assert counts(await crawl(given))[0] <= 12
         assert sorted(path.name for path in output.glob("*.tar")) == [f"{key}.tar" for key in KEYS]
         assert list((output / ".crawler/spool").glob("*")) == []
+
+
+def test_a_shard_that_cannot_be_begun_leaves_no_file_open(tmp_path: Path) -> None:
+    (tmp_path / "00000.parquet").mkdir()
+    with pytest.raises(OSError, match="00000.parquet"):
+        WebDatasetShard(tmp_path / "00000", Plan(1, False, {}, ["jpg"], "image", 1))
+    gc.collect()  # what was left open is said now, and fails the test
 
 
 async def test_a_run_left_while_a_shard_is_written_leaves_no_process(

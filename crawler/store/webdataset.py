@@ -26,7 +26,11 @@ class WebDatasetShard:
         self.files = [Path(f"{base}.tar"), Path(f"{base}.parquet")]
         self._tar_file = self.files[0].open("wb", buffering=_BUFFER)
         self._tar = TarWriter(self._tar_file)
-        self._table = TableFile(self.files[1], plan, {}, plan.rows_at_once)
+        try:
+            self._table = TableFile(self.files[1], plan, {}, plan.rows_at_once)
+        except BaseException:
+            self._tar_file.close()  # nobody has this shard, to discard it
+            raise
 
     def add(self, one: Settled, key: str, data: Sequence[bytes], told: bytes | None = None) -> None:
         record = one.record
