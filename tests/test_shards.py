@@ -835,7 +835,7 @@ async def test_a_run_that_is_aborted_leaves_nothing_behind(site: Validators, tmp
 
 def test_a_shard_that_cannot_be_begun_leaves_no_file_open(tmp_path: Path) -> None:
     (tmp_path / "00000.parquet").mkdir()
-    with pytest.raises(OSError, match="00000.parquet"):
+    with pytest.raises(OSError, match=r"00000\.parquet"):
         WebDatasetShard(tmp_path / "00000", Plan(1, False, {}, ["jpg"], "image", 1))
     gc.collect()  # what was left open is said now, and fails the test
 
