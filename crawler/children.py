@@ -9,12 +9,14 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import parent_process, resource_tracker
-from multiprocessing.connection import wait
+from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
 
 _STOP_SECONDS = 10
+_PIPE_BYTES = 1 << 20
+"""What Linux lets everybody have (pipe(7)); 64 KiB is what a pipe has by itself."""
 
 
 def worker_context() -> BaseContext:
@@ -75,17 +77,36 @@ def site(module: str, *arguments: str) -> Iterator[str]:
             served.wait()
 
 
+def widen_pipes(executor: ProcessPoolExecutor) -> None:
+    """Let the pipes to and from its worker hold most of a batch, so that neither side waits for the other after each 64 KiB.
+    Only Linux has a way to; a user who has too many wide pipes open gets ordinary ones.
+    """
+    try:
+        from fcntl import F_SETPIPE_SZ, fcntl
+    except ImportError:
+        return
+    for connection in _ends(executor, ("_call_queue", "_writer"), ("_result_queue", "_reader")):
+        with suppress(OSError):
+            fcntl(connection.fileno(), F_SETPIPE_SZ, _PIPE_BYTES)
+
+
 def close_spare_ends(executor: ProcessPoolExecutor) -> None:
     """Close our copies of the worker's ends of its two pipes, once the worker has its own.
 
     A worker killed in the middle of a message leaves the executor's threads reading or writing the rest of it. With
     these copies open the pipe looks alive and they wait for ever; without them they see its end and the pool is broken,
-    as it should be. The executor has no public way to say so.
+    as it should be.
     """
-    for queue, end in (("_result_queue", "_writer"), ("_call_queue", "_reader")):
+    for connection in _ends(executor, ("_result_queue", "_writer"), ("_call_queue", "_reader")):
+        connection.close()
+
+
+def _ends(executor: ProcessPoolExecutor, *names: tuple[str, str]) -> Iterator[Connection]:
+    """Ends of an executor's pipes, by queue and end. It has no public way to them: what a Python does not have is left out."""
+    for queue, end in names:
         connection = getattr(getattr(executor, queue, None), end, None)
         if connection is not None:
-            connection.close()
+            yield connection
 
 
 def obey_parent() -> None:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 
-from crawler.children import close_spare_ends, no_interrupt
+from crawler.children import close_spare_ends, no_interrupt, widen_pipes
 from crawler.errors import SettingsError
 from crawler.picture_settings import ProcessSettings
 from crawler.process import entry
@@ -82,6 +82,7 @@ class Lane:
         pid, trouble = first.result(_START_SECONDS)
         if trouble:
             raise SettingsError("transform", trouble)
+        widen_pipes(self._executor)
         close_spare_ends(self._executor)
         # active_children is the public way to the process object, which knows how it will have ended.
         self._process = next((child for child in multiprocessing.active_children() if child.pid == pid), None)
