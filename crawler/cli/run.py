@@ -28,6 +28,8 @@ LOG_WIDTH = 10_000  # a log is not folded: an address in it can be found and cop
 
 
 _MOST_FILES = 65_536
+_OBJECTS = 5_000
+"""New objects from which on the collector looks for what refers to itself. Each may hold a body: not as many as in a worker."""
 
 
 class Display(Protocol):
@@ -79,7 +81,7 @@ class Interrupts:
 
 def run_to_end(settings: Settings, *, quiet: bool = False, json_summary: bool = False, strict: bool = False) -> int:
     """Run, show, and return the exit code."""
-    gc.enable()
+    _collect_rarely()
     allocator.give_back()
     _allow_open_files()
     logging.getLogger("asyncio").addFilter(_without_noise)
@@ -94,6 +96,15 @@ def run_to_end(settings: Settings, *, quiet: bool = False, json_summary: bool = 
     if json_summary:
         print(json.dumps(summary.as_json()), flush=True)
     return _exit_code(summary, received, strict)
+
+
+def _collect_rarely() -> None:
+    """What is loaded by now stays: the collector need not look at it again and again. What a run makes is mostly freed
+    without it; it looks every few dozen pictures for what refers to itself, which errors do.
+    """
+    gc.freeze()
+    gc.set_threshold(_OBJECTS)
+    gc.enable()
 
 
 def _allow_open_files() -> None:
