@@ -8,8 +8,8 @@ from typing import Any
 
 STAGES = ("dns", "connect", "first_byte", "body", "queue", "decode", "resize", "encode", "store")
 """In the order in which a target meets them. `dns` and `connect` are counted once a look-up and a connection, the others once
-a picture. `first_byte` is from the request to the headers of its answer; a request that needs a new connection waits for
-that too. `queue` is all that a body waits around the work of the workers: for its turn, on its way, for its batch.
+a picture. `first_byte` is from the request to the headers of its answer.
+`queue` is all that a body waits around the work of the workers: for its turn, on its way, for its batch.
 """
 
 _FINE = 3

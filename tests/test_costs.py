@@ -20,11 +20,10 @@ from tests.cli import CHECKOUT, environment
 from tests.costs import Calls
 from tests.servers.pictures import jpeg
 
-MOST_CALLS = 510
-"""Python functions called once a picture in the process that fetches, all libraries included: 404 when this was written, 456 on a
-machine with three other things to do."""
-MOST_OWN_CALLS = 235
-"""Of those our own: 190, and 212."""
+MOST_CALLS = 400
+"""Python functions called once a picture in the process that fetches, all libraries included: 343 when this was written."""
+MOST_OWN_CALLS = 240
+"""Of those our own: 209."""
 MOST_WRITES, MOST_READS = 9.0, 6.0
 """System calls that write (3.9: the request goes another way) and read (2.4); up to 6.6 on a busy machine, which makes smaller
 batches.

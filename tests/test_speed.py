@@ -8,9 +8,10 @@ from typing import cast
 
 import aiohttp
 import pytest
-from aiohttp import ClientResponse
+from yarl import URL
 
 from crawler.clock import SystemClock
+from crawler.fetch.exchange import Exchange, Response
 from crawler.fetch.speed import GRACE, BrokenOff, SpeedWatch
 from crawler.model import Reason, Target
 from tests.fake_clock import FakeClock, settle
@@ -32,7 +33,7 @@ class Body:
         self.task = asyncio.create_task(self._read())
 
     async def _read(self) -> None:
-        response = cast(ClientResponse, SimpleNamespace(content=self._content, connection=None))
+        response = cast(Response, SimpleNamespace(content=self._content, connection=SimpleNamespace(protocol=None)))
         try:
             async with self._deadline:
                 with self._watch.reading(self.target, response, self._deadline):
@@ -267,14 +268,14 @@ async def test_a_malformed_chunk_after_the_headers_does_not_leave_the_reader_wai
     watch = SpeedWatch(0, SystemClock())
     async with (
         await asyncio.start_server(serve, "127.0.0.1", 0) as server,
-        aiohttp.ClientSession() as session,
+        aiohttp.TCPConnector() as connector,
         asyncio.timeout(LIMIT) as deadline,
     ):
         watch.start()
-        port = server.sockets[0].getsockname()[1]
-        async with session.get(f"http://127.0.0.1:{port}/a.jpg") as response:
-            with watch.reading(Target(0, "http://a/b.jpg"), response, deadline):
-                headers_read.set()
-                with pytest.raises(BrokenOff):
-                    await response.read()
+        url = URL(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/a.jpg")
+        answer = await Exchange(connector, {}, LIMIT).get(url, None, None, lambda: None, False)
+        with answer as response, watch.reading(Target(0, str(url)), response, deadline):
+            headers_read.set()
+            with pytest.raises(BrokenOff):
+                await response.content.read()
         await watch.stop()

@@ -10,7 +10,7 @@ from crawler.fetch.peek import Look
 from crawler.model import Reason
 
 if TYPE_CHECKING:
-    from aiohttp import ClientResponse
+    from crawler.fetch.exchange import Response
 
 GROWTH = 256 * 1024
 """Bytes asked of the budget at a time for a body of unknown length."""
@@ -25,7 +25,7 @@ class BodyRefused(Exception):
 
 
 async def read_body(
-    response: ClientResponse, limit: int, ticket: Ticket, deadline: asyncio.Timeout, peek: Look | None = None
+    response: Response, limit: int, ticket: Ticket, deadline: asyncio.Timeout, peek: Look | None = None
 ) -> bytes:
     """Read all of a body of at most `limit` bytes after decompression. Waiting for memory stops the deadline.
 
@@ -39,14 +39,14 @@ async def read_body(
         body = await _read_growing(response, limit, ticket, deadline, peek)
     else:
         await _hold(ticket, length, deadline)
-        body = await response.read()
+        body = await response.content.read()
     if not body:
         raise BodyRefused(Reason.EMPTY, "the body is empty")
     return body
 
 
 async def _read_growing(
-    response: ClientResponse, limit: int, ticket: Ticket, deadline: asyncio.Timeout, peek: Look | None
+    response: Response, limit: int, ticket: Ticket, deadline: asyncio.Timeout, peek: Look | None
 ) -> bytes:
     chunks: list[bytes] = []
     size = 0

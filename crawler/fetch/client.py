@@ -6,11 +6,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from functools import partial
 from types import TracebackType
 
-from aiohttp import ClientResponse
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -19,6 +17,7 @@ from crawler.clock import Clock
 from crawler.fetch.body import BodyRefused, read_body
 from crawler.fetch.budget import ByteBudget, Ticket
 from crawler.fetch.connections import Connections
+from crawler.fetch.exchange import Response
 from crawler.fetch.headers import RequestHeaders, conditional
 from crawler.fetch.opt_out import directives, opted_out
 from crawler.fetch.peek import Look, PagePeek, Peek, Unwanted
@@ -165,7 +164,7 @@ class Client:
         began = self._clock.monotonic()
         target, url = visit.target, urls.parse(visit.url)
         proxy = await self._proxy(url)
-        async with self._request(visit, url, sent, self._headers.of(visit, url), proxy) as response:
+        with await self._request(visit, url, sent, self._headers.of(visit, url), proxy) as response:
             visit.latency = self._clock.monotonic() - visit.sent_at
             if response.status != 200:
                 return self._other_status(visit, url, response)
@@ -197,24 +196,20 @@ class Client:
         """The proxy for a request, after its address has been checked as far as that can be done here."""
         return await self._connections.proxy_for(url) if self._connections.proxies else None
 
-    def _request(
+    async def _request(
         self, visit: Visit, url: URL, sent: Sent, headers: CIMultiDict[str] | None, proxy: URL | None
-    ) -> AbstractAsyncContextManager[ClientResponse]:
-        """One GET, without following redirects. Credentials are among the headers, so they are not in the address."""
-        plain = urls.without_user(url)
-        if visit.paced:
-            left = partial(self._left, visit, sent)
-            return self._connections.paced.get(
-                plain, allow_redirects=False, headers=headers, proxy=proxy, trace_request_ctx=left
-            )
-        self._left(visit, sent)
-        return self._connections.session.get(plain, allow_redirects=False, headers=headers, proxy=proxy)
+    ) -> Response:
+        """One GET, without following redirects. Credentials are among the headers, so they are not in the address. A host with
+        a pace must not be asked twice at once.
+        """
+        left = partial(self._left, visit, sent)
+        return await self._connections.exchange.get(urls.without_user(url), headers, proxy, left, not visit.paced)
 
     def _left(self, visit: Visit, sent: Sent) -> None:
         visit.sent_at = self._clock.monotonic()
         sent(visit)
 
-    def _other_status(self, visit: Visit, url: URL, response: ClientResponse) -> Answer:
+    def _other_status(self, visit: Visit, url: URL, response: Response) -> Answer:
         target, status, final_url = visit.target, response.status, _elsewhere(visit)
         detail = f"HTTP {status} {urls.as_text(response.reason or '')}".rstrip()
         if status == 304 and conditional(visit):
@@ -291,7 +286,7 @@ class Client:
             async with asyncio.timeout(self._settings.timeout):
                 url = urls.parse(visit.url)
                 headers = self._headers.of(visit, url, robots=True)
-                async with self._request(visit, url, lambda _: left(), headers, await self._proxy(url)) as response:
+                with await self._request(visit, url, lambda _: left(), headers, await self._proxy(url)) as response:
                     return await self._robots_answer(visit, url, response)
         except TimeoutError as error:
             words = str(error) or f"no answer after {self._settings.timeout:g} s"
@@ -300,9 +295,7 @@ class Client:
         except Exception as error:
             return refusal(Miss(visit.target, *translate(error)))
 
-    async def _robots_answer(
-        self, visit: Visit, url: URL, response: ClientResponse
-    ) -> RobotsFile | Unreachable | Moved:
+    async def _robots_answer(self, visit: Visit, url: URL, response: Response) -> RobotsFile | Unreachable | Moved:
         status = response.status
         seconds = good_for(", ".join(response.headers.getall("Cache-Control", [])))
         if status in _REDIRECTS and "Location" in response.headers:
@@ -323,7 +316,7 @@ class Client:
         return RobotsFile("", seconds)  # unavailable: everything is allowed (2.3.1.3)
 
 
-async def _read_at_most(response: ClientResponse, most: int) -> bytes:
+async def _read_at_most(response: Response, most: int) -> bytes:
     """At most one byte more than `most`, to see whether there is more."""
     body = bytearray()
     async for chunk in response.content.iter_any():

@@ -1,4 +1,4 @@
-"""Everything that a connection needs before the first request: resolver, guard, certificates, proxy; and aiohttp's session
+"""Everything that a connection needs before the first request: resolver, guard, certificates, proxy; and aiohttp's connector
 over them.
 """
 
@@ -7,16 +7,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
-import aiohttp
-from aiohttp import ClientSession, ClientTimeout, TCPConnector, TraceConfig, TraceRequestHeadersSentParams
+from aiohttp import TCPConnector
 from yarl import URL
 
 from crawler.clock import Clock
 from crawler.errors import SettingsError
+from crawler.fetch.exchange import Exchange
 from crawler.fetch.guard import BlockedAddress, Guard
 from crawler.fetch.proxies import Proxies
 from crawler.fetch.resolver import Resolver, lookup_for
@@ -30,14 +28,16 @@ logger = logging.getLogger(__name__)
 
 
 class Connections:
-    """Opened and closed on the loop that uses it. `session` asks; `paced` tells besides when each request has left.
+    """Opened and closed on the loop that uses it.
+
+    Attributes:
+        exchange: asks over them.
 
     Raises, on entering:
         SettingsError: a file of certificates cannot be used. MissingExtra: aiodns is asked for and not installed.
     """
 
-    session: ClientSession
-    paced: ClientSession
+    exchange: Exchange
 
     def __init__(self, settings: FetchSettings, clock: Clock, stopwatch: Stopwatch) -> None:
         self._settings = settings
@@ -64,30 +64,13 @@ class Connections:
             socket_factory=None if self.guard.open else self.guard.socket,
             ssl=certificates,
         )
-        self.session = self._session([])
-        trace = TraceConfig()
-        trace.on_request_headers_sent.append(_left)
-        self.paced = self._session([trace])
-        # aiohttp repeats a request by itself when a kept connection turns out to be closed; a host with a pace must not be
-        # asked twice at once. There is no public switch.
-        self.paced._retry_connection = False
+        headers = _HEADERS | {"User-Agent": self._settings.agent}
+        self.exchange = Exchange(self._connector, headers, self._settings.connect_timeout)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self.paced.close()
-        await self.session.close()
         await self._connector.close()
         await self._resolver.close()
-
-    def _session(self, traces: list[TraceConfig]) -> ClientSession:
-        return ClientSession(
-            connector=self._connector,
-            connector_owner=False,
-            headers=_HEADERS | {"User-Agent": self._settings.agent},
-            timeout=ClientTimeout(total=None, sock_connect=self._settings.connect_timeout),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            trace_configs=traces,
-        )
 
     def expect(self, url: URL) -> None:
         """`url` will be asked for soon: its name is looked up ahead."""
@@ -161,11 +144,6 @@ def _certificates(settings: FetchSettings) -> ssl.SSLContext | bool:
         reason = getattr(error, "strerror", None) or "holds no certificates in PEM form"
         raise SettingsError("ca_file", f"{settings.ca_file}: {reason}") from None
     return context
-
-
-async def _left(_: ClientSession, context: SimpleNamespace, __: TraceRequestHeadersSentParams) -> None:
-    tell: Callable[[], None] = context.trace_request_ctx
-    tell()
 
 
 def _is_address(host: str) -> bool:

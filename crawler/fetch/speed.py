@@ -15,7 +15,7 @@ from crawler.clock import Clock
 from crawler.model import Miss, Reason, Target
 
 if TYPE_CHECKING:
-    from aiohttp import ClientResponse
+    from crawler.fetch.exchange import Response
 
 GRACE = 5.0
 """Seconds over which the speed is measured, and before which nobody is judged."""
@@ -28,7 +28,7 @@ class BrokenOff(ClientPayloadError):
 class _Reading:
     __slots__ = ("bytes_at_mark", "connection", "deadline", "mark", "response", "target")
 
-    def __init__(self, target: Target, response: ClientResponse, deadline: asyncio.Timeout, now: float) -> None:
+    def __init__(self, target: Target, response: Response, deadline: asyncio.Timeout, now: float) -> None:
         self.target = target
         self.response = response
         self.connection = response.connection
@@ -41,7 +41,7 @@ class _Reading:
         the connection, and aiohttp tells nobody who reads (seen in 3.14.5).
         """
         content = self.response.content
-        protocol = None if self.connection is None else self.connection.protocol
+        protocol = self.connection.protocol
         lost = (
             protocol is not None and protocol.transport is None
         )  # no truth value of its own: it is a queue, and empty
@@ -73,7 +73,7 @@ class SpeedWatch:
                 await self._task
 
     @contextmanager
-    def reading(self, target: Target, response: ClientResponse, deadline: asyncio.Timeout) -> Iterator[None]:
+    def reading(self, target: Target, response: Response, deadline: asyncio.Timeout) -> Iterator[None]:
         """Watch one body while it is read."""
         self._verdicts.pop(target.index, None)  # of an earlier try that ended by itself at the last moment
         self._readings[target.index] = _Reading(target, response, deadline, self._clock.monotonic())
