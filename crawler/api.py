@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_BACKLOG_PER_WORKER = 64
+_BACKLOG_PER_WORKER = 128
 _FEW = 8
 _OUTCOMES_AHEAD = 64
 

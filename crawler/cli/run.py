@@ -81,7 +81,7 @@ class Interrupts:
 
 def run_to_end(settings: Settings, *, quiet: bool = False, json_summary: bool = False, strict: bool = False) -> int:
     """Run, show, and return the exit code."""
-    _collect_rarely()
+    collect_rarely()
     allocator.give_back()
     _allow_open_files()
     logging.getLogger("asyncio").addFilter(_without_noise)
@@ -98,7 +98,7 @@ def run_to_end(settings: Settings, *, quiet: bool = False, json_summary: bool = 
     return _exit_code(summary, received, strict)
 
 
-def _collect_rarely() -> None:
+def collect_rarely() -> None:
     """What is loaded by now stays: the collector need not look at it again and again. What a run makes is mostly freed
     without it; it looks every few dozen pictures for what refers to itself, which errors do.
     """
