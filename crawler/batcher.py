@@ -22,7 +22,7 @@ class Batcher(Generic[Item, Result]):
         work: takes items in order of `do`, returns one result for each, or an exception; one that is raised goes to every
             item of the batch.
         most: items in a batch at most.
-        linger: seconds to rest after a batch, so that the next one is larger; closing and `call` cut it short.
+        linger: seconds to rest after a batch, so that the next one is larger; closing, `call` and a full batch cut it short.
     """
 
     def __init__(
@@ -40,6 +40,7 @@ class Batcher(Generic[Item, Result]):
         self._calls: list[tuple[Callable[[], Any], asyncio.Future[Any]]] = []
         self._condition = threading.Condition()
         self._closing = False
+        self._idle = False
         self._pending = 0
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
@@ -55,7 +56,8 @@ class Batcher(Generic[Item, Result]):
         self._pending += 1
         with self._condition:
             self._waiting.append((item, future))
-            self._condition.notify()
+            if self._idle or len(self._waiting) == self._most:
+                self._condition.notify()  # else it looks by itself: one that is woken for nothing takes the interpreter away
         return future
 
     async def call(self, function: Callable[[], Value]) -> Value:
@@ -81,7 +83,9 @@ class Batcher(Generic[Item, Result]):
         while True:
             with self._condition:
                 while not (self._waiting or self._calls or self._closing):
+                    self._idle = True
                     self._condition.wait()
+                self._idle = False
                 calls, self._calls = self._calls, []
                 batch, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
             if not batch and not calls:
@@ -97,7 +101,10 @@ class Batcher(Generic[Item, Result]):
     def _rest(self) -> None:
         if self._linger:
             with self._condition:
-                self._condition.wait_for(lambda: self._calls or self._closing, self._linger)
+                self._condition.wait_for(self._has_to_go_on, self._linger)
+
+    def _has_to_go_on(self) -> bool:
+        return bool(self._calls) or self._closing or len(self._waiting) >= self._most
 
     def _tell(
         self, futures: list[asyncio.Future[Any]], results: Sequence[Any] | None, error: BaseException | None

@@ -6,7 +6,6 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import FileIO
 from pathlib import Path
 
 from crawler.errors import StoreError
@@ -23,11 +22,11 @@ _ADVICE = {
 }
 
 
-def write_all(file: FileIO, data: bytes) -> None:
-    """Write all of `data` to an unbuffered file."""
-    left = memoryview(data)
-    while left:
-        left = left[file.write(left) or 0 :]
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write all of `data` to an open file."""
+    written = os.write(descriptor, data)
+    while written < len(data):
+        written += os.write(descriptor, memoryview(data)[written:])
 
 
 def flush(path: Path) -> None:

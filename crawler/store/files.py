@@ -22,6 +22,9 @@ from crawler.store.names import beside, file_name, numbered
 INTENTS = "intents"
 _TEMPORARY = ".crawler/tmp"
 _BATCH = 32
+_REST = 0.02
+"""Seconds between two batches: many small pictures are written at a time, each batch costs the loop the same."""
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0)
 
 
 class NewFile(NamedTuple):
@@ -73,7 +76,7 @@ class FileStore(AtOnce):
         self._failure: BaseException | None = None
 
     async def __aenter__(self) -> FileStore:
-        self._batcher: Batcher[_Item, Receipt] = Batcher("crawler-store", self._write, _BATCH)
+        self._batcher: Batcher[_Item, Receipt] = Batcher("crawler-store", self._write, _BATCH, _REST)
         self._intents = await self._batcher.call(self._prepare)
         return self
 
@@ -246,10 +249,13 @@ class FileStore(AtOnce):
 
     def _write_temporary(self, given: NewFile) -> str:
         path = f"{self._temporaries}{given.target}.{given.label}"
-        with open(path, "wb", buffering=0) as file:
-            write_all(file, given.data)
+        descriptor = os.open(path, _NEW)  # what `open` does besides takes as long as writing a small picture
+        try:
+            write_all(descriptor, given.data)
             if self._durable:
-                os.fsync(file.fileno())
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
         return path
 
 

@@ -28,7 +28,7 @@ class Intents:
         """Write down name and target number. Returns when a kill can no longer lose them (`durable`: nor a power loss)."""
         for name, index in names.items():
             self._open.setdefault(index, set()).add(name)
-        write_all(self._file, _lines((index, name) for name, index in names.items()))
+        write_all(self._file.fileno(), _lines((index, name) for name, index in names.items()))
         if durable:
             os.fsync(self._file.fileno())
         if self._file.tell() > _REWRITE_BYTES:

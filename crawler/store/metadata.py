@@ -131,7 +131,7 @@ class MetadataLedger:
             lines = b"".join(map(self._form.line, records))
             if lines and not self._file.tell():
                 lines = self._form.head() + lines
-            write_all(self._file, lines)
+            write_all(self._file.fileno(), lines)
             if self._durable:
                 os.fsync(self._file.fileno())
             return self._file.tell()

@@ -62,7 +62,7 @@ class Spool:
         start = self._sizes.get(shard, 0)
         whole = data[0] if len(data) == 1 else b"".join(data)
         try:
-            write_all(file, whole)
+            write_all(file.fileno(), whole)
         except BaseException:
             self._files.pop(shard).close()
             os.truncate(self.path(shard), start)  # what a full disk took of it is no use
