@@ -15,8 +15,10 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+import sys
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from decimal import Decimal
 from functools import partial
 from io import BytesIO
@@ -29,8 +31,10 @@ import pytest
 from PIL import Image
 
 from crawler import Crawler, CrawlerError, Settings, SettingsError, Summary, crawl
+from crawler.children import worker_context
 from crawler.errors import RunLocked, SettingsChanged, StoreError
 from crawler.store.build import build
+from crawler.store.builder import begin
 from crawler.store.order import Built, Order
 from crawler.store.shard import Plan
 from crawler.store.webdataset import WebDatasetShard
@@ -280,6 +284,16 @@ def test_a_tar_holds_picture_metadata_and_caption_of_every_sample(finished: Path
     assert (told["width"], told["height"], told["original_width"], told["original_height"]) == (24, 18, 32, 24)
     assert told["sha256"] == hashlib.sha256(version(6).body).hexdigest()
     assert found["000012.json"] == json.dumps(told, indent=4).encode()
+
+
+def _loaded_for_a_column() -> list[str]:
+    pa.array([1, 2])
+    return sorted(name for name in ("numpy", "pandas") if sys.modules.get(name) is not None)
+
+
+def test_what_makes_shards_does_not_wait_for_pandas_to_load() -> None:
+    with ProcessPoolExecutor(1, worker_context(), begin) as executor:
+        assert "pandas" not in executor.submit(_loaded_for_a_column).result(60)
 
 
 def test_every_shard_is_its_slice_of_the_input(finished: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from importlib.abc import MetaPathFinder
 
 from crawler.children import close_spare_ends, no_interrupt, obey_parent, worker_context
 from crawler.errors import CrawlerError, StoreError
@@ -53,11 +55,27 @@ class Builder:
     def _submit(self, order: Order) -> Future[Built]:
         if self._executor is None:
             with no_interrupt():
-                self._executor = ProcessPoolExecutor(1, worker_context(), obey_parent)
+                self._executor = ProcessPoolExecutor(1, worker_context(), begin)
                 future = self._executor.submit(_build, order)
             close_spare_ends(self._executor)
             return future
         return self._executor.submit(_build, order)
+
+
+def begin() -> None:
+    """Called in the new process. pyarrow loads pandas, where there is one, to ask whether what it makes a column of is a
+    series of it: half a second, and nothing here ever is.
+    """
+    obey_parent()
+    sys.meta_path.insert(0, _WithoutPandas())
+
+
+class _WithoutPandas(MetaPathFinder):
+    """Says of pandas that it is not there."""
+
+    def find_spec(self, fullname: str, path: object, target: object = None) -> None:
+        if fullname == "pandas":
+            raise ModuleNotFoundError(f"{fullname} is not wanted here", name=fullname)
 
 
 def _build(order: Order) -> Built:
