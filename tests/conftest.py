@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import linecache
 import os
 import sys
 import threading
+from asyncio import constants
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,10 @@ from blockbuster import BlockBuster
 
 from tests import checkers, lanes
 from tests.servers.handle import Faults, running_faults
+
+# asyncio's debug mode notes where each call and each future comes from. Without these two that is half of what tests take:
+constants.DEBUG_STACK_DEPTH = 1  # type: ignore[misc]
+linecache.checkcache = lambda filename=None: None  # no source changes while tests run, and each look is a system call
 
 CASES = Path(os.environ.get("CRAWLER_CASES", Path(__file__).parents[2] / "shared" / "vectors"))
 if CASES.is_dir():
