@@ -19,6 +19,7 @@ from benchmarks.measure import measured
 from crawler import Settings, crawl
 from crawler.bench import measures
 from crawler.bench.measures import Result
+from crawler.cli.run import prepare
 
 
 async def whole(listed: Path, check: str, concurrency: int) -> Result:
@@ -39,6 +40,7 @@ def main() -> None:
     parser.add_argument("--concurrency", type=int, default=64)
     parser.add_argument("--repeat", type=int, default=5)
     arguments = parser.parse_args()
+    prepare()  # as the command does
     pictures = corpus.mixed(2000)
     with server.serve(pictures) as bases, tempfile.TemporaryDirectory() as scratch:
         listed = server.write_list(Path(scratch) / "urls.txt", pictures, bases, arguments.count)

@@ -21,6 +21,7 @@ from benchmarks import corpus, null_work, process_only, server
 from benchmarks.measure import Cost, measured
 from crawler import Settings, api, crawl
 from crawler.bench import measures
+from crawler.cli.run import prepare
 from crawler.process.done import ReadPage
 from crawler.process.lane import Work
 from crawler.process.pool import WorkerPool
@@ -72,6 +73,7 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--scratch", type=Path, default=None, help="folder for the outputs, such as /dev/shm")
     arguments = parser.parse_args()
+    prepare()  # as the command does
     api.WorkerPool = IdlePool  # type: ignore[assignment,attr-defined]
     cores = os.sched_getaffinity(0)
     own = {min(cores)}

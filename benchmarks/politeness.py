@@ -18,6 +18,7 @@ import uvloop
 
 from benchmarks.slow_hosts import Hosts, slow_hosts
 from crawler import Settings, Summary, crawl
+from crawler.cli.run import prepare
 from crawler.clock import SystemClock
 from crawler.frontier.host import Rules
 from crawler.frontier.hosts import HostFrontier
@@ -38,10 +39,10 @@ def run(hosts: Hosts, each: int, folder: Path, **flags: object) -> tuple[Summary
     return summary, began
 
 
-def at_the_limit(count: int, each: int, latency: float, per_host: int, concurrency: int) -> None:
+def at_the_limit(count: int, each: int, latency: float, per_host: int, concurrency: int, format: str = "files") -> None:
     """Wall time against targets x latency / slots, and how often a host saw more than its limit."""
     with tempfile.TemporaryDirectory() as folder, slow_hosts(count, latency) as hosts:
-        summary, began = run(hosts, each, Path(folder), per_host=per_host, concurrency=concurrency)
+        summary, began = run(hosts, each, Path(folder), per_host=per_host, concurrency=concurrency, format=format)
         seen = hosts.seen().values()
     ideal = count * each * latency / min(concurrency, count * per_host)
     fetching = max(host["done"] for host in seen) - began
@@ -137,8 +138,15 @@ def main() -> None:
     parser.add_argument("--per-host", type=int, default=2)
     parser.add_argument("--concurrency", type=int, default=128)
     parser.add_argument("--repeat", type=int, default=1)
+    parser.add_argument("--format", choices=["files", "none"], default="files", help="of what is fetched at the limit")
+    parser.add_argument("--only-limit", action="store_true", help="leave out delays, pauses and the frontier alone")
     parser.add_argument("--targets", type=int, default=1_000_000, help="through the frontier alone; 0 leaves it out")
     given = parser.parse_args()
+    prepare()  # as the command does
+    if given.only_limit:
+        for _ in range(given.repeat):
+            at_the_limit(given.hosts, given.each, given.latency, given.per_host, given.concurrency, given.format)
+        return
     if given.targets:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             for order in ("sorted", "mixed"):

@@ -24,6 +24,7 @@ from benchmarks.measure import Cost, measured
 from benchmarks.quality import mean_ssim, pairs, verify_outputs
 from crawler import Settings, Summary, crawl
 from crawler.bench import measures
+from crawler.cli.run import prepare
 from crawler.settings import ProcessSettings
 
 
@@ -53,6 +54,7 @@ def run(urls: Path, output: Path, **flags: object) -> Run:
 
 
 def main() -> None:
+    prepare()  # as the command does
     arguments = _arguments()
     pictures = corpus.photographs() if arguments.photographs else corpus.mixed(arguments.corpus)
     with server.serve(pictures) as bases, tempfile.TemporaryDirectory(dir=arguments.scratch) as scratch:

@@ -81,9 +81,7 @@ class Interrupts:
 
 def run_to_end(settings: Settings, *, quiet: bool = False, json_summary: bool = False, strict: bool = False) -> int:
     """Run, show, and return the exit code."""
-    collect_rarely()
-    allocator.give_back()
-    _allow_open_files()
+    prepare()
     logging.getLogger("asyncio").addFilter(_without_noise)
     console = Console(stderr=True, quiet=quiet, emoji=False, width=None if sys.stderr.isatty() else LOG_WIDTH)
     display = _display(console, settings, quiet)
@@ -98,7 +96,14 @@ def run_to_end(settings: Settings, *, quiet: bool = False, json_summary: bool = 
     return _exit_code(summary, received, strict)
 
 
-def collect_rarely() -> None:
+def prepare() -> None:
+    """Make this process one that crawls and does nothing else."""
+    _collect_rarely()
+    allocator.give_back()
+    _allow_open_files()
+
+
+def _collect_rarely() -> None:
     """What is loaded by now stays: the collector need not look at it again and again. What a run makes is mostly freed
     without it; it looks every few dozen pictures for what refers to itself, which errors do.
     """
