@@ -45,7 +45,7 @@ NOT_OURS: Final = {
     "/viewer/sunset.jpg": "a page that is called like a picture: what ends so is asked for as a picture",
     "//127.0.0.2/away/landing.html": "a redirect leads to another host, and wget looks at no scope there",
     "/p/viewer/sunset.png": "on a page that is called like a picture: what ends so is asked for as a picture",
-    "/private/page.html": "a redirect leads there, robots.txt forbids it, and wget does not look again",
+    "/private/moved.html": "a redirect leads there, robots.txt forbids it, and wget does not look again",
     "/same/page.html;jsessionid=A1B2": "the same page with a session",
     "/same/page.html?PHPSESSID=0123456789abcdef": "the same page with a session",
     "/same/page.html?sid=42": "the same page with a session",
