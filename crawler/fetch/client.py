@@ -203,7 +203,7 @@ class Client:
         a pace must not be asked twice at once.
         """
         left = partial(self._left, visit, sent)
-        return await self._connections.exchange.get(urls.without_user(url), headers, proxy, left, not visit.paced)
+        return await self._connections.exchange.get(url, headers, proxy, left, not visit.paced)
 
     def _left(self, visit: Visit, sent: Sent) -> None:
         visit.sent_at = self._clock.monotonic()

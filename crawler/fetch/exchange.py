@@ -22,6 +22,8 @@ from aiohttp.connector import Connection
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
+from crawler import urls
+
 _ORIGINS = 4096
 """Origins that are remembered as they are asked: 3 KB each."""
 
@@ -82,7 +84,7 @@ class _Origin:
 
     def target(self, url: URL) -> str:
         """What is asked for (RFC 9112 3.2): all of the address of a proxy that asks for us, else the path."""
-        return str(url) if self.absolute else url.raw_path_qs
+        return str(urls.without_user(url)) if self.absolute else url.raw_path_qs
 
 
 class Exchange:
